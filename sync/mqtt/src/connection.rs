@@ -47,6 +47,8 @@ pub(crate) struct Session {
     /// The client until it is handed to the publishers.
     waiting: Option<AsyncClient>,
     broker_bytes_max: usize,
+    /// The goodbye is written: what remains is to wait for the broker to close.
+    goodbye: bool,
 }
 
 impl Session {
@@ -82,6 +84,7 @@ impl Session {
             closing,
             waiting: None,
             broker_bytes_max: usize::MAX,
+            goodbye: false,
         }
     }
 
@@ -104,6 +107,9 @@ impl Session {
             };
             let event = match polled {
                 Ok(Ok(event)) => event,
+                // After the goodbye the broker closes. Closing first, with PUBACKs unread, would reset the connection under
+                // the publishes that the broker has not read yet.
+                Ok(Err(_)) if self.goodbye => return End::Closed,
                 Ok(Err(error)) => return fault(&error),
                 Err(_elapsed) => return lost("no sign of life from the connection"),
             };
@@ -126,7 +132,10 @@ impl Session {
                 }
                 None
             }
-            Event::Outgoing(Outgoing::Disconnect) => Some(End::Closed),
+            Event::Outgoing(Outgoing::Disconnect) => {
+                self.goodbye = true;
+                None
+            }
             Event::Incoming(_) | Event::Outgoing(_) => None,
         }
     }
