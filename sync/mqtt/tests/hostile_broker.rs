@@ -1,5 +1,7 @@
 //! The pipe against brokers that break the rules: packets beyond the announced limit, garbage, silence, refusals, no PUBACKs.
 
+#![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
+
 use std::time::Duration;
 use sync_mqtt::{Backoff, PipeConfig, PipeError, PipeEvent, Publish, open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
