@@ -1,1 +1,30 @@
-//! Placeholder header.
+//! Bytes to frames and back for every device Steelyard drives: pure, `no_std`, shared with firmware and simulators.
+//!
+//! Contract: nothing here performs IO, reads a clock, keeps a thread or panics on input. Every decoder takes
+//! arbitrary bytes, holds a bounded amount of them and answers with a named error that carries the (bounded)
+//! offending bytes. Time, where it matters, is an argument.
+//!
+//! | module | device class |
+//! |---|---|
+//! | [`toledo8217`], [`scale`] | counter scales on a serial line |
+//! | [`modbus`], [`profile`] | register devices on RS-485 or TCP, described by data |
+//! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
+//! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
+//! | [`gicisky`] | BLE shelf tags |
+//! | [`unit`], [`evidence`] | units, and bounded copies of bad bytes |
+#![no_std]
+
+extern crate alloc;
+
+pub mod ds18b20;
+pub mod evidence;
+pub mod gicisky;
+pub mod modbus;
+pub mod profile;
+pub mod scale;
+pub mod steamer;
+pub mod toledo8217;
+pub mod unit;
+
+pub use evidence::Evidence;
+pub use unit::{Grams, MilliCelsius};
