@@ -1,0 +1,63 @@
+//! Errors of the host side that reach its caller. Faults of devices are health, not errors.
+
+use thiserror::Error;
+
+/// Why the host side could not start.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// The configuration contradicts itself or names something that is not there.
+    #[error("[[{table}]] {id}: {key}: expected {expected}, found {found}")]
+    Config {
+        /// Table of the configuration.
+        table: &'static str,
+        /// Device or bus name.
+        id: String,
+        /// Key at fault.
+        key: &'static str,
+        /// What would have been accepted.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+    /// A device profile fails its own check.
+    #[error("profile {name}: {reason}")]
+    Profile {
+        /// Profile name.
+        name: String,
+        /// What the check said.
+        reason: String,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start the thread of {owner}: {source}")]
+    Thread {
+        /// Bus, scale or adapter.
+        owner: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Why a job was not taken. Nothing was done and nothing will be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HostBusy {
+    /// The queue of that bus or adapter is full; try again later.
+    #[error("the queue of {owner} is full")]
+    Full {
+        /// Bus or adapter.
+        owner: String,
+    },
+    /// No configured device has that name, or it is of another class.
+    #[error("no {class} is named {device}")]
+    Unknown {
+        /// Expected class of device.
+        class: &'static str,
+        /// The name that was asked for.
+        device: String,
+    },
+    /// The owner has stopped.
+    #[error("{owner} has stopped")]
+    Stopped {
+        /// Bus or adapter.
+        owner: String,
+    },
+}

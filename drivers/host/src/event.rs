@@ -1,0 +1,128 @@
+//! What the host side tells its user: readings, results of jobs, and health.
+//!
+//! Contract
+//! * Readings may be dropped when the receiver is slow (counted in [`Counters::dropped`]); health and the results of
+//!   jobs are kept until they can be delivered.
+//! * Every event carries the wall clock for people and the machine's monotonic clock for ages.
+
+use std::sync::Arc;
+
+use drv_protocol::MilliCelsius;
+use drv_protocol::gicisky::Planes;
+pub use drv_protocol::profile::CabinetState;
+use drv_protocol::scale::Weight;
+use drv_protocol::steamer::SteamerReading;
+
+use crate::health::Health;
+
+/// One event of one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceEvent {
+    /// Configured name of the device.
+    pub device: Arc<str>,
+    /// Milliseconds since 1970-01-01 UTC by the system's clock.
+    pub wall_ms: i64,
+    /// Milliseconds since boot, see [`crate::clock::mono_ms`].
+    pub mono_ms: u64,
+    /// What happened.
+    pub body: DeviceBody,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DeviceBody {
+    /// A scale answered with a weight or with its status.
+    Weight(ScaleReading),
+    /// A scale answered, but with nothing that can be used.
+    WeightBad {
+        /// What was wrong with the answer.
+        reason: String,
+    },
+    /// A cold cabinet was read.
+    Temperature(CabinetReading),
+    /// A steamer was read.
+    Steamer(SteamerReading),
+    /// A tag's advertisement was heard.
+    TagSeen {
+        /// Model number as advertised.
+        model: u16,
+        /// Battery voltage.
+        battery_mv: u16,
+        /// Signal strength, when the adapter tells it.
+        rssi: Option<i16>,
+    },
+    /// A tag job has ended.
+    TagWritten {
+        /// The number given with the job.
+        job: u64,
+        /// Hash of the image that the tag accepted in full, or the last reason of failure.
+        result: Result<[u8; 8], String>,
+    },
+    /// A steamer order has ended.
+    SteamerCommand {
+        /// The number given with the order.
+        job: u64,
+        /// Written and acknowledged by the controller, or why not.
+        result: Result<(), String>,
+    },
+    /// The health of the device changed.
+    Health(Health),
+}
+
+impl DeviceBody {
+    /// Whether this event must reach the receiver however slow it is.
+    pub(crate) fn must_arrive(&self) -> bool {
+        match self {
+            Self::TagWritten { .. } | Self::SteamerCommand { .. } | Self::Health(_) => true,
+            Self::Weight(_)
+            | Self::WeightBad { .. }
+            | Self::Temperature(_)
+            | Self::Steamer(_)
+            | Self::TagSeen { .. } => false,
+        }
+    }
+}
+
+/// A scale's answer with the bytes that it was read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScaleReading {
+    /// The decoded weight and status.
+    pub weight: Weight,
+    /// The frame as received, parity stripped: evidence for the ledger.
+    pub raw: Vec<u8>,
+}
+
+/// One reading of a cabinet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CabinetReading {
+    /// The temperature; absent when the probe is at fault.
+    pub value: Option<MilliCelsius>,
+    /// Why there is no temperature.
+    pub fault: Option<String>,
+    /// What the cabinet is doing.
+    pub state: CabinetState,
+    /// Door contact, where the device has one.
+    pub door_open: Option<bool>,
+}
+
+/// An image for a tag.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TagJob {
+    /// Number chosen by the caller; comes back in [`DeviceBody::TagWritten`].
+    pub job: u64,
+    /// Configured name of the tag.
+    pub tag: Arc<str>,
+    /// The image.
+    pub planes: Planes,
+}
+
+/// An order for a steamer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SteamerOrder {
+    /// Sets the chamber temperature.
+    SetPoint(MilliCelsius),
+    /// Starts steaming; refused by the interlocks of [`drv_protocol::steamer::Permit`].
+    Run,
+    /// Stops; needs no permit.
+    Stop,
+}

@@ -1,0 +1,315 @@
+//! Health of one device as a state machine over contacts. Pure: time is an argument.
+//!
+//! Contract
+//! * `Seen` is reported once, at the first contact; `Ok` follows when the contact was good.
+//! * `Degraded` needs [`BAD_RUN`] bad contacts in a row, the way back to `Ok` needs [`GOOD_RUN`] good ones: a single noisy
+//!   frame changes counters, not health, so health events are bounded even for a device that alternates.
+//! * `Lost` is reported when nothing was heard for the configured silence, whoever polls or backs off meanwhile.
+//! * `Failed` means that our side cannot run the driver (port missing, bus refused, driver given up), with the reason.
+
+/// Bad contacts in a row that degrade a device.
+pub const BAD_RUN: u32 = 2;
+/// Good contacts in a row that end a degradation.
+pub const GOOD_RUN: u32 = 2;
+/// Longest reason text in bytes.
+pub const REASON_BYTES_MAX: usize = 200;
+
+/// How a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HealthState {
+    /// Heard for the first time, quality not yet known.
+    Seen,
+    /// Works.
+    Ok,
+    /// Answers, but badly.
+    Degraded,
+    /// Silent.
+    Lost,
+    /// Its driver cannot run.
+    Failed,
+}
+
+impl HealthState {
+    /// The lower-case name for logs and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What has been counted since the start of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Contacts that gave a usable answer.
+    pub good: u64,
+    /// Answers that were malformed: wrong length, checksum, parity, noise.
+    pub malformed: u64,
+    /// Answers that were well formed and said no: exceptions, sensor faults.
+    pub refused: u64,
+    /// Requests without an answer.
+    pub timeouts: u64,
+    /// Times the port, bus or connection had to be opened again.
+    pub reopened: u64,
+    /// Times the driver itself was restarted.
+    pub restarts: u64,
+    /// Readings dropped because the receiver of events was full.
+    pub dropped: u64,
+}
+
+/// A snapshot of a device's health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The state.
+    pub state: HealthState,
+    /// Why, in one line.
+    pub reason: String,
+    /// Milliseconds since boot at which this state began.
+    pub since_mono_ms: u64,
+    /// Milliseconds since boot of the last usable answer.
+    pub last_good_mono_ms: Option<u64>,
+    /// What has been counted.
+    pub counters: Counters,
+}
+
+/// One contact with a device, or the lack of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contact {
+    /// A usable answer.
+    Good,
+    /// A malformed answer.
+    Malformed(String),
+    /// A well-formed answer that says no.
+    Refused(String),
+    /// No answer in time.
+    Timeout,
+    /// Our side cannot reach the device at all.
+    Unreachable(String),
+}
+
+/// The state machine of one device.
+#[derive(Debug, Clone)]
+pub struct Vital {
+    health: Health,
+    lost_after_ms: u64,
+    heard_ms: u64,
+    heard_ever: bool,
+    bad_run: u32,
+    good_run: u32,
+    told_lost: bool,
+}
+
+impl Vital {
+    /// A device that has not been heard; silence counts from `now_ms`.
+    #[must_use]
+    pub fn new(now_ms: u64, lost_after_ms: u64) -> Self {
+        Self {
+            health: Health {
+                state: HealthState::Lost,
+                reason: "not heard yet".to_owned(),
+                since_mono_ms: now_ms,
+                last_good_mono_ms: None,
+                counters: Counters::default(),
+            },
+            lost_after_ms,
+            heard_ms: now_ms,
+            heard_ever: false,
+            bad_run: 0,
+            good_run: 0,
+            told_lost: false,
+        }
+    }
+
+    /// The present snapshot.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Direct access to the counters that no contact carries.
+    pub fn counters(&mut self) -> &mut Counters {
+        &mut self.health.counters
+    }
+
+    /// Takes in a contact; returns the health states to report, in order.
+    pub fn contact(&mut self, now_ms: u64, contact: &Contact) -> Vec<Health> {
+        let mut out = Vec::new();
+        match contact {
+            Contact::Good => {
+                self.heard(now_ms, &mut out);
+                self.health.counters.good += 1;
+                self.health.last_good_mono_ms = Some(now_ms);
+                self.bad_run = 0;
+                self.good_run = self.good_run.saturating_add(1);
+                let recovered = self.health.state != HealthState::Degraded || self.good_run >= GOOD_RUN;
+                if self.health.state != HealthState::Ok && recovered {
+                    self.enter(now_ms, HealthState::Ok, "answers", &mut out);
+                }
+            }
+            Contact::Malformed(reason) => {
+                self.health.counters.malformed += 1;
+                self.bad(now_ms, reason, &mut out);
+            }
+            Contact::Refused(reason) => {
+                self.health.counters.refused += 1;
+                self.bad(now_ms, reason, &mut out);
+            }
+            Contact::Timeout => {
+                self.health.counters.timeouts += 1;
+                self.good_run = 0;
+                out.extend(self.tick(now_ms));
+            }
+            Contact::Unreachable(reason) => {
+                self.good_run = 0;
+                if self.health.state != HealthState::Failed {
+                    self.enter(now_ms, HealthState::Failed, reason, &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    /// Lets time pass; returns `Lost` once when the silence has lasted.
+    pub fn tick(&mut self, now_ms: u64) -> Option<Health> {
+        let silent = now_ms.saturating_sub(self.heard_ms);
+        let quiet = matches!(self.health.state, HealthState::Seen | HealthState::Ok | HealthState::Degraded)
+            || (self.health.state == HealthState::Lost && !self.told_lost);
+        if silent < self.lost_after_ms || !quiet {
+            return None;
+        }
+        let never = if self.heard_ever { "" } else { " since the start" };
+        let reason = format!("silent for {silent} ms{never}");
+        let mut out = Vec::new();
+        self.enter(now_ms, HealthState::Lost, &reason, &mut out);
+        self.told_lost = true;
+        out.pop()
+    }
+
+    /// Our side can reach the device again (port reopened): silence counts from now.
+    pub fn reachable(&mut self, now_ms: u64) -> Option<Health> {
+        if self.health.state != HealthState::Failed {
+            return None;
+        }
+        self.heard_ms = now_ms;
+        let mut out = Vec::new();
+        self.enter(now_ms, HealthState::Lost, "reachable again, not heard yet", &mut out);
+        self.told_lost = false;
+        out.pop()
+    }
+
+    fn heard(&mut self, now_ms: u64, out: &mut Vec<Health>) {
+        self.heard_ms = now_ms;
+        self.told_lost = false;
+        if !self.heard_ever {
+            self.heard_ever = true;
+            self.enter(now_ms, HealthState::Seen, "first contact", out);
+        }
+    }
+
+    fn bad(&mut self, now_ms: u64, reason: &str, out: &mut Vec<Health>) {
+        self.heard(now_ms, out);
+        self.good_run = 0;
+        self.bad_run = self.bad_run.saturating_add(1);
+        if self.health.state != HealthState::Degraded && self.bad_run >= BAD_RUN {
+            self.enter(now_ms, HealthState::Degraded, reason, out);
+        }
+    }
+
+    fn enter(&mut self, now_ms: u64, state: HealthState, reason: &str, out: &mut Vec<Health>) {
+        self.health.state = state;
+        self.health.reason = clip(reason);
+        self.health.since_mono_ms = now_ms;
+        out.push(self.health.clone());
+    }
+}
+
+/// Cuts a reason to its bound at a character boundary.
+pub(crate) fn clip(text: &str) -> String {
+    if text.len() <= REASON_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = (0..=REASON_BYTES_MAX).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn states(list: &[Health]) -> Vec<HealthState> {
+        list.iter().map(|h| h.state).collect()
+    }
+
+    #[test]
+    fn first_good_contact_reports_seen_then_ok() {
+        let mut vital = Vital::new(0, 1_000);
+        assert_eq!(states(&vital.contact(10, &Contact::Good)), [HealthState::Seen, HealthState::Ok]);
+        assert!(vital.contact(20, &Contact::Good).is_empty());
+    }
+
+    #[test]
+    fn silence_is_reported_once_and_contact_heals() {
+        let mut vital = Vital::new(0, 1_000);
+        vital.contact(10, &Contact::Good);
+        assert!(vital.tick(1_009).is_none());
+        let lost = vital.tick(1_010).unwrap();
+        assert_eq!(lost.state, HealthState::Lost);
+        assert!(vital.tick(5_000).is_none(), "reported once");
+        assert_eq!(states(&vital.contact(6_000, &Contact::Good)), [HealthState::Ok]);
+    }
+
+    #[test]
+    fn a_device_never_heard_is_reported_lost() {
+        let mut vital = Vital::new(100, 1_000);
+        assert!(vital.tick(1_099).is_none());
+        assert_eq!(vital.contact(1_100, &Contact::Timeout).len(), 1);
+        assert!(vital.tick(9_000).is_none());
+    }
+
+    #[test]
+    fn alternating_noise_does_not_flap() {
+        let mut vital = Vital::new(0, 1_000);
+        vital.contact(0, &Contact::Good);
+        let mut events = 0;
+        for step in 1..1_000 {
+            let noise = Contact::Malformed("checksum".to_owned());
+            events += vital.contact(step, if step % 2 == 0 { &Contact::Good } else { &noise }).len();
+        }
+        assert_eq!(events, 0);
+        assert_eq!(vital.health().counters.malformed, 500);
+    }
+
+    #[test]
+    fn a_run_of_noise_degrades_and_a_run_of_good_heals() {
+        let mut vital = Vital::new(0, 1_000);
+        vital.contact(0, &Contact::Good);
+        let noise = Contact::Malformed("checksum".to_owned());
+        assert!(vital.contact(1, &noise).is_empty());
+        assert_eq!(states(&vital.contact(2, &noise)), [HealthState::Degraded]);
+        assert!(vital.contact(3, &Contact::Good).is_empty());
+        assert_eq!(states(&vital.contact(4, &Contact::Good)), [HealthState::Ok]);
+    }
+
+    #[test]
+    fn an_unplugged_port_fails_and_comes_back_through_lost() {
+        let mut vital = Vital::new(0, 1_000);
+        vital.contact(0, &Contact::Good);
+        let gone = Contact::Unreachable("port gone".to_owned());
+        assert_eq!(states(&vital.contact(5, &gone)), [HealthState::Failed]);
+        assert!(vital.contact(6, &gone).is_empty());
+        assert!(vital.tick(9_000).is_none());
+        assert_eq!(vital.reachable(9_001).unwrap().state, HealthState::Lost);
+        assert_eq!(states(&vital.contact(9_002, &Contact::Good)), [HealthState::Ok]);
+    }
+
+    #[test]
+    fn reasons_are_cut_at_a_character() {
+        let text = "é".repeat(200);
+        assert!(clip(&text).len() <= REASON_BYTES_MAX);
+    }
+}

@@ -1,0 +1,342 @@
+//! What the host knows about each device: health, the last raw frames, and where its events go.
+//!
+//! Contract
+//! * A [`Desk`] belongs to one driver; all its methods return at once, so a slow receiver of events never holds a bus.
+//! * Readings go out with `try_send` and are dropped, and counted, when the channel is full. Health and job results wait
+//!   in the desk's own queue and leave first. That queue is bounded: results by the number of jobs the driver takes on,
+//!   health by replacing an undelivered older health of the same device once [`PENDING_SOFT`] is exceeded.
+//! * Log lines about a device are gated: one per [`LOG_INTERVAL_MS`], with the number held back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::clock::{mono_ms, wall_ms};
+use crate::event::{DeviceBody, DeviceEvent};
+use crate::health::{Contact, Counters, Health, HealthState, Vital};
+use crate::pace::LogGate;
+
+/// Raw frames kept per device.
+pub(crate) const FRAMES_MAX: usize = 32;
+/// Bytes kept of one raw frame.
+pub(crate) const FRAME_BYTES_MAX: usize = 512;
+/// Undelivered events from which on health is coalesced per device.
+pub(crate) const PENDING_SOFT: usize = 64;
+/// Time between two log lines about one device.
+pub(crate) const LOG_INTERVAL_MS: u64 = 30_000;
+
+/// Class of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeviceClass {
+    /// Counter scale.
+    Scale,
+    /// Cold cabinet.
+    Cabinet,
+    /// Steamer.
+    Steamer,
+    /// Shelf tag.
+    Tag,
+}
+
+impl DeviceClass {
+    /// The lower-case name for logs and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scale => "scale",
+            Self::Cabinet => "cabinet",
+            Self::Steamer => "steamer",
+            Self::Tag => "tag",
+        }
+    }
+}
+
+/// Which way a raw frame went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From us to the device.
+    Sent,
+    /// From the device to us.
+    Received,
+}
+
+/// One raw frame, for technicians.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Milliseconds since boot.
+    pub mono_ms: u64,
+    /// Which way it went.
+    pub way: Way,
+    /// Its bytes, cut at [`FRAME_BYTES_MAX`].
+    pub bytes: Vec<u8>,
+}
+
+/// A device with its class and health, as [`crate::Host::health`] lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceHealth {
+    /// Configured name.
+    pub device: Arc<str>,
+    /// Class.
+    pub class: DeviceClass,
+    /// Present health.
+    pub health: Health,
+}
+
+struct Slot {
+    class: DeviceClass,
+    vital: Vital,
+    frames: VecDeque<RawFrame>,
+    log: LogGate,
+}
+
+/// All devices of one host. Filled at start, never grows.
+pub(crate) struct Registry {
+    slots: BTreeMap<Arc<str>, Mutex<Slot>>,
+    stop: AtomicBool,
+}
+
+impl Registry {
+    pub(crate) fn new(devices: impl Iterator<Item = (Arc<str>, DeviceClass, u64)>) -> Self {
+        let now = mono_ms();
+        let slot = |class, lost_after_ms| {
+            Mutex::new(Slot {
+                class,
+                vital: Vital::new(now, lost_after_ms),
+                frames: VecDeque::with_capacity(FRAMES_MAX),
+                log: LogGate::new(LOG_INTERVAL_MS),
+            })
+        };
+        let slots = devices.map(|(id, class, lost)| (id, slot(class, lost))).collect();
+        Self { slots, stop: AtomicBool::new(false) }
+    }
+
+    /// Asks every driver to end.
+    pub(crate) fn ask_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn class(&self, device: &str) -> Option<DeviceClass> {
+        self.slot(device).map(|slot| slot.class)
+    }
+
+    pub(crate) fn health(&self) -> Vec<DeviceHealth> {
+        let entry = |(id, slot): (&Arc<str>, &Mutex<Slot>)| {
+            let slot = lock(slot);
+            DeviceHealth { device: id.clone(), class: slot.class, health: slot.vital.health().clone() }
+        };
+        self.slots.iter().map(entry).collect()
+    }
+
+    pub(crate) fn frames(&self, device: &str) -> Option<Vec<RawFrame>> {
+        self.slot(device).map(|slot| slot.frames.iter().cloned().collect())
+    }
+
+    fn slot(&self, device: &str) -> Option<MutexGuard<'_, Slot>> {
+        self.slots.get(device).map(lock)
+    }
+}
+
+/// A panicking driver may poison a slot; its counters are still the best there is.
+fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One driver's way to report.
+pub(crate) struct Desk {
+    registry: Arc<Registry>,
+    events: Sender<DeviceEvent>,
+    pending: VecDeque<DeviceEvent>,
+    closed: bool,
+}
+
+impl Desk {
+    pub(crate) fn new(registry: Arc<Registry>, events: Sender<DeviceEvent>) -> Self {
+        Self { registry, events, pending: VecDeque::new(), closed: false }
+    }
+
+    /// The driver must end: asked to, or nobody listens any more.
+    pub(crate) fn stopping(&self) -> bool {
+        self.closed || self.registry.stopping()
+    }
+
+    /// Events that wait for the receiver.
+    pub(crate) fn backlog(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Delivers what waits, as far as the receiver takes it.
+    pub(crate) fn flush(&mut self) {
+        while let Some(event) = self.pending.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.pending.push_front(event);
+                    return;
+                }
+                Err(TrySendError::Closed(_)) => {
+                    self.closed = true;
+                    self.pending.clear();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reports one event.
+    pub(crate) fn report(&mut self, device: &Arc<str>, body: DeviceBody) {
+        let event = DeviceEvent { device: device.clone(), wall_ms: wall_ms(), mono_ms: mono_ms(), body };
+        if event.body.must_arrive() {
+            self.enqueue(event);
+            self.flush();
+            return;
+        }
+        self.flush();
+        let full =
+            !self.pending.is_empty() || matches!(self.events.try_send(event), Err(TrySendError::Full(_)));
+        if full {
+            self.count(device, |counters| counters.dropped += 1);
+        }
+    }
+
+    fn enqueue(&mut self, event: DeviceEvent) {
+        if self.pending.len() >= PENDING_SOFT && matches!(event.body, DeviceBody::Health(_)) {
+            let stale = |e: &DeviceEvent| e.device == event.device && matches!(e.body, DeviceBody::Health(_));
+            self.pending.retain(|e| !stale(e));
+        }
+        self.pending.push_back(event);
+    }
+
+    /// Takes in a contact with a device and reports what changed.
+    pub(crate) fn contact(&mut self, device: &Arc<str>, contact: &Contact) {
+        let now = mono_ms();
+        let Some(mut slot) = self.registry.slot(device) else { return };
+        let changes = slot.vital.contact(now, contact);
+        if let Contact::Malformed(reason) | Contact::Refused(reason) = contact
+            && let Some(held_back) = slot.log.open(now)
+        {
+            tracing::warn!(device = &**device, held_back, "bad answer: {reason}");
+        }
+        drop(slot);
+        self.changed(device, changes);
+    }
+
+    /// Lets time pass for a device: silence becomes `Lost`.
+    pub(crate) fn tick(&mut self, device: &Arc<str>) {
+        let change = self.registry.slot(device).and_then(|mut slot| slot.vital.tick(mono_ms()));
+        self.changed(device, change);
+    }
+
+    /// The port, bus or adapter of these devices works again.
+    pub(crate) fn reachable<'a>(&mut self, devices: impl Iterator<Item = &'a Arc<str>>) {
+        for device in devices {
+            let change = self.registry.slot(device).and_then(|mut slot| slot.vital.reachable(mono_ms()));
+            self.changed(device, change);
+        }
+    }
+
+    /// The port, bus or adapter of these devices cannot be used.
+    pub(crate) fn unreachable<'a>(&mut self, devices: impl Iterator<Item = &'a Arc<str>>, reason: &str) {
+        for device in devices {
+            self.contact(device, &Contact::Unreachable(reason.to_owned()));
+        }
+    }
+
+    /// Changes the counters that no contact carries.
+    pub(crate) fn count(&self, device: &str, change: impl FnOnce(&mut Counters)) {
+        if let Some(mut slot) = self.registry.slot(device) {
+            change(slot.vital.counters());
+        }
+    }
+
+    /// Keeps a raw frame for technicians.
+    pub(crate) fn frame(&self, device: &str, way: Way, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if let Some(mut slot) = self.registry.slot(device) {
+            if slot.frames.len() == FRAMES_MAX {
+                slot.frames.pop_front();
+            }
+            let bytes = bytes.get(..FRAME_BYTES_MAX).unwrap_or(bytes).to_vec();
+            slot.frames.push_back(RawFrame { mono_ms: mono_ms(), way, bytes });
+        }
+    }
+
+    fn changed(&mut self, device: &Arc<str>, changes: impl IntoIterator<Item = Health>) {
+        for health in changes {
+            // Changes are bounded by the state machine's hysteresis, so their lines need no gate.
+            let (state, reason) = (health.state.name(), &health.reason);
+            if health.state <= HealthState::Ok {
+                tracing::info!(device = &**device, state, "{reason}");
+            } else {
+                tracing::warn!(device = &**device, state, "{reason}");
+            }
+            self.report(device, DeviceBody::Health(health));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    fn desk(capacity: usize) -> (Desk, mpsc::Receiver<DeviceEvent>, Arc<str>) {
+        let id: Arc<str> = Arc::from("s1");
+        let registry = Arc::new(Registry::new([(id.clone(), DeviceClass::Scale, 1_000)].into_iter()));
+        let (tx, rx) = mpsc::channel(capacity);
+        (Desk::new(registry, tx), rx, id)
+    }
+
+    #[test]
+    fn readings_are_dropped_and_counted_but_results_wait() {
+        let (mut desk, mut rx, id) = desk(1);
+        for n in 0..5 {
+            desk.report(&id, DeviceBody::WeightBad { reason: n.to_string() });
+        }
+        desk.report(&id, DeviceBody::SteamerCommand { job: 7, result: Ok(()) });
+        desk.report(&id, DeviceBody::WeightBad { reason: "behind a result".to_owned() });
+        assert_eq!(desk.backlog(), 1);
+        assert_eq!(desk.registry.health()[0].health.counters.dropped, 5);
+        assert!(matches!(rx.try_recv().unwrap().body, DeviceBody::WeightBad { .. }));
+        desk.flush();
+        assert!(matches!(rx.try_recv().unwrap().body, DeviceBody::SteamerCommand { job: 7, .. }));
+    }
+
+    #[test]
+    fn undelivered_health_is_coalesced() {
+        let (mut desk, _rx, id) = desk(1);
+        for n in 0..1_000u32 {
+            let gone = Contact::Unreachable(n.to_string());
+            desk.contact(&id, &gone);
+            desk.reachable([&id].into_iter());
+        }
+        assert!(desk.backlog() <= PENDING_SOFT + 1, "{}", desk.backlog());
+    }
+
+    #[test]
+    fn frames_are_bounded() {
+        let (desk, _rx, id) = desk(1);
+        for _ in 0..100 {
+            desk.frame(&id, Way::Received, &[0; 4096]);
+        }
+        let frames = desk.registry.frames("s1").unwrap();
+        assert_eq!(frames.len(), FRAMES_MAX);
+        assert!(frames.iter().all(|f| f.bytes.len() == FRAME_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_closed_channel_stops_the_driver() {
+        let (mut desk, rx, id) = desk(1);
+        drop(rx);
+        desk.report(&id, DeviceBody::SteamerCommand { job: 1, result: Ok(()) });
+        assert!(desk.stopping());
+    }
+}
