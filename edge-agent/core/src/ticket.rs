@@ -356,7 +356,11 @@ fn tenders(request: &Request) -> Result<Vec<Tender>, TicketRefusal> {
         sum = match sum.checked_add(paid.amount) {
             Some(sum) => sum,
             None => {
-                return refuse("overflow", "tenders", "the sum of the tenders exceeds the range of an amount");
+                return refuse(
+                    "overflow",
+                    "tenders",
+                    "the sum of the tenders exceeds the range of an amount",
+                );
             }
         };
         tenders.push(Tender { kind, amount: Minor(paid.amount) });

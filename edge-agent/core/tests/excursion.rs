@@ -27,7 +27,8 @@ fn good(value: i32) -> Sample {
 
 /// Steps once a minute from `from` to `to` inclusive; returns the decisions with their minute.
 fn run(watch: &mut Watch, sample: &Sample, from: u64, to: u64) -> Vec<(u64, Decision)> {
-    let step = |minute| watch.step(sample, at(minute * MINUTE)).decisions.into_iter().map(move |d| (minute, d));
+    let step =
+        |minute| watch.step(sample, at(minute * MINUTE)).decisions.into_iter().map(move |d| (minute, d));
     (from..=to).flat_map(step).collect()
 }
 
@@ -68,7 +69,10 @@ fn a_short_excursion_and_the_limit_itself_raise_nothing() {
 fn too_cold_mirrors_too_warm() {
     let mut watch = Watch::new(limits());
     let raised = run(&mut watch, &good(-2_500), 0, 12);
-    assert_eq!(raised.iter().map(|(m, d)| (*m, kind(d))).collect::<Vec<_>>(), [(10, (AlarmKind::TooCold, true))]);
+    assert_eq!(
+        raised.iter().map(|(m, d)| (*m, kind(d))).collect::<Vec<_>>(),
+        [(10, (AlarmKind::TooCold, true))]
+    );
     run(&mut watch, &good(-7_000), 13, 13);
     assert!(run(&mut watch, &good(-1_001), 14, 14).is_empty());
     let Decision::Return { worst, .. } = run(&mut watch, &good(-1_000), 15, 15)[0].1 else { panic!() };
@@ -84,7 +88,10 @@ fn every_freezing_phase_stops_the_high_delay_but_not_the_low_one() {
         assert_eq!(raised[0].0, 51, "{phase:?}: the delay runs after the freeze");
         let mut watch = Watch::new(limits());
         let cold = run(&mut watch, &warm(-5_000, phase), 0, 20);
-        assert_eq!(cold.iter().map(|(m, d)| (*m, kind(d))).collect::<Vec<_>>(), [(10, (AlarmKind::TooCold, true))]);
+        assert_eq!(
+            cold.iter().map(|(m, d)| (*m, kind(d))).collect::<Vec<_>>(),
+            [(10, (AlarmKind::TooCold, true))]
+        );
     }
 }
 
@@ -116,7 +123,8 @@ fn a_flapping_defrost_cannot_freeze_for_ever() {
 #[test]
 fn an_open_door_has_its_own_alarm() {
     let mut watch = Watch::new(limits());
-    let seen: Vec<_> = run(&mut watch, &warm(3_000, Phase::Door), 0, 90).iter().map(|(m, d)| (*m, kind(d))).collect();
+    let seen: Vec<_> =
+        run(&mut watch, &warm(3_000, Phase::Door), 0, 90).iter().map(|(m, d)| (*m, kind(d))).collect();
     assert_eq!(seen, [(5, (AlarmKind::DoorOpen, true))]);
     let switch = Sample { door_open: Some(true), ..good(3_000) };
     let mut watch = Watch::new(limits());
@@ -128,7 +136,10 @@ fn an_open_door_has_its_own_alarm() {
 fn faults_and_silence_are_alarms_never_readings() {
     let mut watch = Watch::new(Limits { fault_delay_ms: 2 * MINUTE, lost_delay_ms: MINUTE, ..limits() });
     let fault = run(&mut watch, &Sample::plain(Value::Fault), 0, 5);
-    assert_eq!(fault.iter().map(|(m, d)| (*m, kind(d))).collect::<Vec<_>>(), [(2, (AlarmKind::SensorFault, true))]);
+    assert_eq!(
+        fault.iter().map(|(m, d)| (*m, kind(d))).collect::<Vec<_>>(),
+        [(2, (AlarmKind::SensorFault, true))]
+    );
     let silent = run(&mut watch, &Sample::plain(Value::NoAnswer), 6, 9);
     assert_eq!(silent.iter().map(|(m, d)| (*m, kind(d))).collect::<Vec<_>>(), [(7, (AlarmKind::Lost, true))]);
     let back: Vec<_> = run(&mut watch, &good(3_000), 10, 10).iter().map(|(_, d)| kind(d)).collect();
@@ -222,7 +233,8 @@ fn flags_follow_the_same_rules() {
     assert!(watch.step(None, at(MINUTE)).decisions.is_empty());
     assert_eq!(watch.step(Some(true), at(2 * MINUTE)).decisions.len(), 1);
     assert!(watch.step(Some(true), at(3 * MINUTE)).decisions.is_empty());
-    let (mut watch, restored) = FlagWatch::from_bytes(AlarmKind::LowWater, 2 * MINUTE, Some(&watch.to_bytes()));
+    let (mut watch, restored) =
+        FlagWatch::from_bytes(AlarmKind::LowWater, 2 * MINUTE, Some(&watch.to_bytes()));
     assert_eq!(restored, Restored::Intact);
     assert!(watch.step(Some(true), Moment::new(0, WALL - 5)).decisions.is_empty());
     assert_eq!(watch.step(Some(false), Moment::new(1, WALL)).decisions.len(), 1);
@@ -235,8 +247,11 @@ fn any_sample() -> impl Strategy<Value = Sample> {
         1 => Just(Value::NoAnswer),
     ];
     let phase = prop_oneof![3 => Just(Phase::Normal), 1 => Just(Phase::Defrost), 1 => Just(Phase::Door)];
-    (value, phase, proptest::option::of(any::<bool>()))
-        .prop_map(|(value, phase, door_open)| Sample { value, phase, door_open })
+    (value, phase, proptest::option::of(any::<bool>())).prop_map(|(value, phase, door_open)| Sample {
+        value,
+        phase,
+        door_open,
+    })
 }
 
 proptest! {

@@ -25,7 +25,10 @@ fn bad_samples_are_counted_and_never_averaged() {
         assert_eq!(fold.step(sample, at(7, second)), None);
     }
     let minute = fold.tick(at(8, 0)).unwrap();
-    assert_eq!((minute.minute, minute.low, minute.mean, minute.high), (at(7, 0), mc(-2_000), mc(1_667), mc(4_001)));
+    assert_eq!(
+        (minute.minute, minute.low, minute.mean, minute.high),
+        (at(7, 0), mc(-2_000), mc(1_667), mc(4_001))
+    );
     assert_eq!((minute.good, minute.bad), (3, 2));
     assert_eq!(fold.tick(at(9, 0)), None);
 }

@@ -72,7 +72,11 @@ fn nothing_is_shown_as_accepted_before_its_commit() {
     assert_eq!(latch.step(&stable(500)), None, "one proposal at a time");
     latch.refused("the ledger is full");
     assert_eq!(latch.screen(), Screen::Fault { reason: "the ledger is full".into() });
-    assert_eq!(latch.step(&stable(500)), Some(Work::Accept { net: Grams(500) }), "the same load is offered again");
+    assert_eq!(
+        latch.step(&stable(500)),
+        Some(Work::Accept { net: Grams(500) }),
+        "the same load is offered again"
+    );
 }
 
 #[test]
