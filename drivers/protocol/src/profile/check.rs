@@ -181,6 +181,11 @@ impl Profile {
                 Role::OverTemperature,
             ],
         };
+        if let Some(name) = self.absent.iter().find(|name| self.register(**name).is_some()) {
+            return Err(ProfileError::Register { name: *name, reason: "named in `absent` as well" });
+        }
+        // A steamer is commanded, not only watched: it may lack nothing.
+        let needed = needed.iter().filter(|name| self.class == Class::Steamer || !self.absent.contains(name));
         for name in needed {
             let register = self.register(*name).ok_or(ProfileError::NoRegister { name: *name })?;
             if register.optional {

@@ -323,6 +323,9 @@ pub struct Profile {
     /// What the source leaves open.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Values the class needs whose register no source names: never invented, never delivered.
+    #[serde(default)]
+    pub absent: Vec<Role>,
     /// Added to every address for the wire: 0, or −1 where the source counts from one.
     #[serde(default)]
     pub address_offset: i32,
