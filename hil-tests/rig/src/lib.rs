@@ -7,15 +7,25 @@
 //! * [`mosquitto`] — a real MQTT broker
 //! * [`proxy`] — a TCP proxy that can cut and stall
 //! * [`http`] — a small HTTP/1.1 client, written for the rig so that it shares no code with what it tests
+//! * [`bluez`] — Bluetooth on a private D-Bus: our own fake, or BlueZoo, with simulated tags
+//! * [`modbus_tcp`] — simulated Modbus devices behind a TCP port
+//! * [`clock`] — the clock of all simulated devices
+//! * [`pty`] — serial far ends on pseudo-terminals
+//! * [`python`] — a private Python environment with pymodbus and BlueZoo
 //!
 //! Contract: everything a part starts ends when its handle is dropped; files go only where the caller says. Waiting means
 //! polling a condition against a deadline, never sleeping for luck.
 
+pub mod bluez;
+pub mod clock;
 pub mod http;
+pub mod modbus_tcp;
 pub mod mosquitto;
 pub mod ports;
 pub mod processes;
 pub mod proxy;
+pub mod pty;
+pub mod python;
 
 /// What goes wrong in the rig itself, as opposed to in what it tests.
 #[derive(Debug, thiserror::Error)]

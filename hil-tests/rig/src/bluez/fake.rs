@@ -1,0 +1,411 @@
+//! Our own `org.bluez`: one adapter, many tags.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use drv_protocol::gicisky::COMPANY;
+use drv_sim::{TagAction, TagSim};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+use zbus::object_server::SignalEmitter;
+use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
+use zbus::{Connection, ObjectServer, connection, fdo, interface};
+
+use super::failed;
+use super::gatt::{BluezError, Characteristic, Link, Options, Part, Service, path};
+use crate::RigError;
+
+const ADAPTER: &str = "/org/bluez/hci0";
+/// How long services take to resolve after a connect.
+const RESOLVE: Duration = Duration::from_millis(5);
+/// How long a connect to a silent tag takes to fail.
+const NO_ANSWER: Duration = Duration::from_millis(500);
+
+/// A tag in the air.
+#[derive(Debug, Clone)]
+pub struct FakeTag {
+    /// `FF:FF:92:00:00:01`.
+    pub address: String,
+    /// The tag.
+    pub tag: Arc<Mutex<TagSim>>,
+}
+
+#[derive(Debug, Default)]
+struct Air {
+    discovering: AtomicBool,
+    linked: AtomicUsize,
+    linked_max: AtomicUsize,
+}
+
+/// A running fake. Dropping it takes `org.bluez` off the bus.
+#[derive(Debug)]
+pub struct FakeBluez {
+    links: BTreeMap<String, Arc<Link>>,
+    air: Arc<Air>,
+    connection: Connection,
+    tasks: JoinSet<()>,
+}
+
+impl FakeBluez {
+    /// Takes the name `org.bluez` on the bus at `address`. Each tag advertises every `interval` while somebody scans.
+    pub async fn start(address: &str, tags: Vec<FakeTag>, interval: Duration) -> Result<Self, RigError> {
+        Self::serve(address, tags, interval).await.map_err(|e| failed("fake org.bluez", &e))
+    }
+
+    async fn serve(address: &str, tags: Vec<FakeTag>, interval: Duration) -> zbus::Result<Self> {
+        let air = Arc::new(Air::default());
+        let connection = connection::Builder::address(address)?
+            .serve_at("/", fdo::ObjectManager)?
+            .serve_at(ADAPTER, Adapter { air: air.clone() })?
+            .build()
+            .await?;
+        let mut fake = Self { links: BTreeMap::new(), air, connection, tasks: JoinSet::new() };
+        let count = u32::try_from(tags.len().max(1)).unwrap_or(u32::MAX);
+        for (index, tag) in (0u32..).zip(tags) {
+            let (link, actions) = Link::new(tag.tag);
+            fake.links.insert(tag.address.clone(), link.clone());
+            let body = Body {
+                address: tag.address,
+                link,
+                air: fake.air.clone(),
+                connection: fake.connection.clone(),
+            };
+            fake.tasks.spawn(body.clone().act(actions));
+            // Spread over the interval, as real tags are.
+            fake.tasks.spawn(body.advertise(interval * index / count, interval));
+        }
+        fake.connection.request_name("org.bluez").await?;
+        Ok(fake)
+    }
+
+    /// A silent tag neither advertises nor answers a connect; a connected one loses its link.
+    pub async fn set_silent(&self, address: &str, silent: bool) {
+        let Some(link) = self.links.get(address) else { return };
+        let connected = {
+            let mut state = link.state();
+            state.silent = silent;
+            state.connected
+        };
+        if silent && connected {
+            let body = Body {
+                address: address.to_owned(),
+                link: link.clone(),
+                air: self.air.clone(),
+                connection: self.connection.clone(),
+            };
+            body.drop_link().await;
+        }
+    }
+
+    /// The most links that were ever up at the same time.
+    #[must_use]
+    pub fn links_at_once(&self) -> usize {
+        self.air.linked_max.load(Ordering::Acquire)
+    }
+
+    /// Links that are up.
+    #[must_use]
+    pub fn links(&self) -> usize {
+        self.air.linked.load(Ordering::Acquire)
+    }
+
+    /// Somebody scans.
+    #[must_use]
+    pub fn scanned(&self) -> bool {
+        self.air.discovering.load(Ordering::Acquire)
+    }
+}
+
+struct Adapter {
+    air: Arc<Air>,
+}
+
+#[interface(name = "org.bluez.Adapter1")]
+impl Adapter {
+    async fn start_discovery(
+        &self,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> Result<(), BluezError> {
+        if self.air.discovering.swap(true, Ordering::AcqRel) {
+            return Err(BluezError::InProgress("Operation already in progress".into()));
+        }
+        self.discovering_changed(&emitter).await.map_err(BluezError::ZBus)
+    }
+
+    async fn stop_discovery(
+        &self,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+    ) -> Result<(), BluezError> {
+        if !self.air.discovering.swap(false, Ordering::AcqRel) {
+            return Err(BluezError::Failed("No discovery started".into()));
+        }
+        self.discovering_changed(&emitter).await.map_err(BluezError::ZBus)
+    }
+
+    fn set_discovery_filter(&self, _filter: Options) {}
+
+    fn remove_device(&self, _device: OwnedObjectPath) {}
+
+    #[zbus(property)]
+    fn address(&self) -> &str {
+        "AA:BB:CC:00:00:01"
+    }
+
+    #[zbus(property)]
+    fn address_type(&self) -> &str {
+        "public"
+    }
+
+    #[zbus(property)]
+    fn name(&self) -> &str {
+        "rig"
+    }
+
+    #[zbus(property)]
+    fn alias(&self) -> &str {
+        "rig"
+    }
+
+    #[zbus(property)]
+    fn modalias(&self) -> &str {
+        "usb:v1D6Bp0246d0542"
+    }
+
+    #[zbus(property)]
+    fn powered(&self) -> bool {
+        true
+    }
+
+    #[zbus(property)]
+    fn set_powered(&self, _on: bool) {}
+
+    #[zbus(property)]
+    fn discovering(&self) -> bool {
+        self.air.discovering.load(Ordering::Acquire)
+    }
+
+    #[zbus(property, name = "UUIDs")]
+    fn uuids(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A tag's device object and what it needs to act.
+#[derive(Clone)]
+struct Body {
+    address: String,
+    link: Arc<Link>,
+    air: Arc<Air>,
+    connection: Connection,
+}
+
+impl Body {
+    fn device_path(&self) -> String {
+        format!("{ADAPTER}/dev_{}", self.address.replace(':', "_"))
+    }
+
+    fn command_path(&self) -> String {
+        format!("{}/service0010/char0011", self.device_path())
+    }
+
+    async fn publish(&self) -> zbus::Result<()> {
+        let (device, server) = (self.device_path(), self.connection.object_server());
+        let service = format!("{device}/service0010");
+        server.at(service.as_str(), Service { device: Some(path(&device)?) }).await?;
+        for (part, name) in [(Part::Command, "char0011"), (Part::Image, "char0014")] {
+            let characteristic =
+                Characteristic { part, service: path(&service)?, link: self.link.clone(), guarded: true };
+            server.at(format!("{service}/{name}"), characteristic).await?;
+        }
+        server.at(device.as_str(), Device { body: self.clone() }).await?;
+        Ok(())
+    }
+
+    /// Appears with the first scan and advertises from then on while somebody scans and nobody is connected.
+    async fn advertise(self, offset: Duration, interval: Duration) {
+        tokio::time::sleep(offset).await;
+        let mut published = false;
+        loop {
+            let quiet = {
+                let state = self.link.state();
+                state.silent || state.connected
+            };
+            if self.air.discovering.load(Ordering::Acquire) && !quiet {
+                let told = if published { self.tell().await } else { self.publish().await };
+                if told.is_err() {
+                    return;
+                }
+                published = true;
+                tokio::time::sleep(interval).await;
+            } else {
+                tokio::time::sleep(interval.min(Duration::from_millis(50))).await;
+            }
+        }
+    }
+
+    async fn tell(&self) -> zbus::Result<()> {
+        let device = self.connection.object_server().interface::<_, Device>(self.device_path()).await?;
+        device.get().await.manufacturer_data_changed(device.signal_emitter()).await
+    }
+
+    /// Carries out what the tag does, in order.
+    async fn act(self, mut actions: UnboundedReceiver<TagAction>) {
+        while let Some(action) = actions.recv().await {
+            match action {
+                TagAction::Notify(bytes) => {
+                    let notifying = {
+                        let mut state = self.link.state();
+                        state.value = bytes;
+                        state.notifying && state.connected
+                    };
+                    let server = self.connection.object_server();
+                    if notifying
+                        && let Ok(found) = server.interface::<_, Characteristic>(self.command_path()).await
+                        && found.get().await.value_changed(found.signal_emitter()).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                TagAction::Disconnect => self.drop_link().await,
+            }
+        }
+    }
+
+    async fn drop_link(&self) {
+        let was = {
+            let mut state = self.link.state();
+            (state.resolved, state.notifying) = (false, false);
+            std::mem::take(&mut state.connected)
+        };
+        if was {
+            self.air.linked.fetch_sub(1, Ordering::AcqRel);
+            self.link.sim().disconnected();
+        }
+        if let Ok(device) = self.connection.object_server().interface::<_, Device>(self.device_path()).await {
+            let body = device.get().await;
+            // Nobody may be left to hear it.
+            drop(body.services_resolved_changed(device.signal_emitter()).await);
+            drop(body.connected_changed(device.signal_emitter()).await);
+        }
+    }
+}
+
+struct Device {
+    body: Body,
+}
+
+#[interface(name = "org.bluez.Device1")]
+impl Device {
+    async fn connect(
+        &self,
+        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
+        #[zbus(object_server)] server: &ObjectServer,
+    ) -> Result<(), BluezError> {
+        if self.body.link.state().silent {
+            tokio::time::sleep(NO_ANSWER).await;
+            return Err(BluezError::Failed("le-connection-abort-by-local".into()));
+        }
+        if std::mem::replace(&mut self.body.link.state().connected, true) {
+            return Err(BluezError::InProgress("Operation already in progress".into()));
+        }
+        let up = self.body.air.linked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.body.air.linked_max.fetch_max(up, Ordering::AcqRel);
+        self.body.link.sim().connected();
+        self.connected_changed(&emitter).await?;
+        let (body, server) = (self.body.clone(), server.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(RESOLVE).await;
+            let up = {
+                let mut state = body.link.state();
+                state.resolved = state.connected;
+                state.resolved
+            };
+            if up && let Ok(device) = server.interface::<_, Device>(body.device_path()).await {
+                drop(device.get().await.services_resolved_changed(device.signal_emitter()).await);
+            }
+        });
+        Ok(())
+    }
+
+    async fn disconnect(&self) {
+        self.body.drop_link().await;
+    }
+
+    #[zbus(property)]
+    fn address(&self) -> &str {
+        &self.body.address
+    }
+
+    #[zbus(property)]
+    fn address_type(&self) -> &str {
+        "random"
+    }
+
+    #[zbus(property)]
+    fn name(&self) -> String {
+        self.body.link.sim().name().to_owned()
+    }
+
+    #[zbus(property)]
+    fn alias(&self) -> String {
+        self.name()
+    }
+
+    #[zbus(property)]
+    fn paired(&self) -> bool {
+        false
+    }
+
+    #[zbus(property)]
+    fn bonded(&self) -> bool {
+        false
+    }
+
+    #[zbus(property)]
+    fn trusted(&self) -> bool {
+        false
+    }
+
+    #[zbus(property)]
+    fn blocked(&self) -> bool {
+        false
+    }
+
+    #[zbus(property)]
+    fn legacy_pairing(&self) -> bool {
+        false
+    }
+
+    #[zbus(property)]
+    fn connected(&self) -> bool {
+        self.body.link.state().connected
+    }
+
+    #[zbus(property)]
+    fn services_resolved(&self) -> bool {
+        self.body.link.state().resolved
+    }
+
+    #[zbus(property, name = "RSSI")]
+    fn rssi(&self) -> i16 {
+        -60
+    }
+
+    #[zbus(property)]
+    fn manufacturer_data(&self) -> HashMap<u16, OwnedValue> {
+        let bytes = self.body.link.sim().advert().to_vec();
+        Value::from(bytes).try_into().map(|value| HashMap::from([(COMPANY, value)])).unwrap_or_default()
+    }
+
+    #[zbus(property, name = "UUIDs")]
+    fn uuids(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    #[zbus(property)]
+    fn adapter(&self) -> Result<OwnedObjectPath, fdo::Error> {
+        path(ADAPTER).map_err(Into::into)
+    }
+}

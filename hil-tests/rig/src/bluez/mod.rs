@@ -1,0 +1,24 @@
+//! Bluetooth without a radio: a private D-Bus, our own `org.bluez` on it, or tags registered with somebody else's.
+//!
+//! * [`PrivateBus`] runs a `dbus-daemon`; a program is sent there by `DBUS_SYSTEM_BUS_ADDRESS`.
+//! * [`FakeBluez`] serves one adapter and many tags: scanning, connecting, GATT. It is written from BlueZ's D-Bus documents
+//!   and so shares no code with what it tests, but it is ours: it proves our side against our reading.
+//! * [`BlueZoo`] runs Samsung's BlueZ mock, and [`Peripheral`] registers a tag with its second adapter: an independent daemon
+//!   between our host side and the tag.
+//!
+//! The tags themselves are [`drv_sim::TagSim`]s and stay shared with the test.
+
+mod bus;
+mod fake;
+mod gatt;
+mod zoo;
+
+pub use bus::PrivateBus;
+pub use fake::{FakeBluez, FakeTag};
+pub use zoo::{BlueZoo, Peripheral};
+
+use crate::RigError;
+
+pub(crate) fn failed(what: &str, error: &dyn std::fmt::Display) -> RigError {
+    RigError::State(format!("{what}: {error}"))
+}
