@@ -1,4 +1,5 @@
 //! Steam batches: transition table, power cuts, restarts at every instant against a steamer that counts its runs.
+#![allow(clippy::unwrap_used, clippy::cast_possible_wrap, reason = "a test fails by panicking")]
 
 use edge_core::batch::{
     BELOW_HOT_HOLD_MS_MAX, Batch, CORE_CHECK_MS_MAX, Input, Mode, Order, Outcome, Place, RETRY_MS, Reading,

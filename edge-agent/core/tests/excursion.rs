@@ -1,4 +1,5 @@
 //! Alarms: the delay, the difference, the freeze and its cap, faults, restarts; never two raises without a return.
+#![allow(clippy::unwrap_used, clippy::cast_possible_wrap, reason = "a test fails by panicking")]
 
 use edge_core::excursion::{Decision, FlagWatch, Limits, Phase, Sample, Value, Watch};
 use edge_core::{Moment, Restored, STATE_BYTES_MAX};

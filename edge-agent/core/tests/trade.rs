@@ -1,4 +1,5 @@
 //! Tickets, prices, offers: every refusal code, promise 5 under any order of events, no overflow.
+#![allow(clippy::unwrap_used, clippy::cast_possible_wrap, reason = "a test fails by panicking")]
 
 use edge_core::offer::{ReservationRefusal, Standing, check_reservation, offer};
 use edge_core::price::{Shown, TillPrice, decide};

@@ -1,4 +1,5 @@
 //! The latch: transition table, durability, and "one weighing per load" under any order of readings, commits and restarts.
+#![allow(clippy::unwrap_used, clippy::cast_possible_wrap, reason = "a test fails by panicking")]
 
 use edge_core::Restored;
 use edge_core::weighing::{AGE_MS_MAX, Latch, Reading, Screen, Work};

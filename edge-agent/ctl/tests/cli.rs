@@ -1,0 +1,412 @@
+//! The binary against a canned daemon: a Unix socket that answers each route with a fixed status and body.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use edge_api::{
+    Alarm, AlarmCount, Alarms, Answer, Check, ClassCount, Device, DeviceDetail, DeviceReading, Devices,
+    Doctor, Done, ErrorBody, EventRow, Events, LedgerBrief, Named, Status, Stock, StockRow, Sync, SyncBrief,
+    SyncLog, Verify,
+};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+/// Route ("GET /v1/status") to (status, body).
+type Routes = BTreeMap<String, (u16, String)>;
+
+/// A daemon that knows only canned answers.
+struct Canned {
+    _folder: tempfile::TempDir,
+    socket: PathBuf,
+    /// "METHOD path body" of every request.
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Canned {
+    fn new(routes: Routes) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("edge.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let log = heard.clone();
+        // The thread ends with the test process; each connection is answered and closed.
+        std::thread::spawn(move || {
+            listener.incoming().flatten().for_each(|stream| answer(stream, &routes, &log));
+        });
+        Self { _folder: folder, socket, heard }
+    }
+
+    fn one<T: Named + serde::Serialize>(route: &str, body: T) -> Self {
+        Self::new([(route.to_owned(), (200, json(body)))].into())
+    }
+}
+
+fn json<T: Named + serde::Serialize>(body: T) -> String {
+    serde_json::to_string(&Answer::new(body)).unwrap()
+}
+
+fn answer(stream: UnixStream, routes: &Routes, log: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        head = if head.is_empty() { line } else { head };
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let route = head.trim_end().trim_end_matches(" HTTP/1.1").to_owned();
+    log.lock().unwrap().push(format!("{route} {}", String::from_utf8(body).unwrap()));
+    let missing =
+        (404, r#"{"schema":"steelyard.error/1","code":"no-route","message":"no such route"}"#.to_owned());
+    let (status, text) = routes.get(&route).cloned().unwrap_or(missing);
+    let reply = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+    // The client may be gone already; that is its right.
+    reader.get_mut().write_all(reply.as_bytes()).ok();
+}
+
+fn edgectl(socket: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_edgectl"))
+        .env_remove("STEELYARD_SOCKET")
+        .arg("--socket")
+        .arg(socket)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn status(state: &str) -> Status {
+    let count = ClassCount { configured: 40, seen: 40, ok: 39, degraded: 0, lost: 1 };
+    Status {
+        store: 7,
+        state: state.into(),
+        reasons: if state == "ok" { vec![] } else { vec!["cabinet-3 is lost".into()] },
+        software: "0.1.0".into(),
+        uptime_s: 3_700,
+        now_ms: 1_800_000_000_000,
+        clock: "synced".into(),
+        currency: "CNY".into(),
+        devices: [("cabinet".to_owned(), count)].into(),
+        alarms: AlarmCount { open: 2, unacknowledged: 1, shelved: 0 },
+        sync: SyncBrief { configured: true, connected: true, lag: 12, last_ack_ms: Some(1_799_999_995_000) },
+        ledger: LedgerBrief {
+            log: "7-up-1".into(),
+            head: 4_711,
+            bytes: 1_536,
+            free_bytes: Some(1 << 30),
+            state: "ok".into(),
+            salvaged: None,
+        },
+    }
+}
+
+fn cabinet(state: &str) -> Device {
+    let reading = DeviceReading::Cabinet {
+        temperature_mc: Some(4_250),
+        phase: "defrost".into(),
+        high_mc: Some(5_000),
+        low_mc: None,
+        fault: None,
+    };
+    Device {
+        id: format!("cabinet-{state}"),
+        class: "cabinet".into(),
+        state: state.into(),
+        reason: String::new(),
+        last_seen_ms: Some(0),
+        reading: Some(reading),
+    }
+}
+
+fn event(seq: u32) -> EventRow {
+    EventRow {
+        id: format!("1.{seq}"),
+        kind: "weighing".into(),
+        at_ms: 0,
+        clock: "synced".into(),
+        text: "scale-1 \u{1b}[31m500 g".into(),
+    }
+}
+
+#[test]
+fn status_is_one_screen_and_tells_degraded_by_its_exit_code() {
+    let canned = Canned::one("GET /v1/status", status("ok"));
+    let output = edgectl(&canned.socket, &["status"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let screen = text(&output.stdout);
+    for part in [
+        "Store 7   ok   edge-agent 0.1.0, up 1 h 1 min",
+        "12 events behind, acknowledged 5 s ago",
+        "log 7-up-1 at 4711, 1.5 KiB, 1.0 GiB free",
+        "cabinet          40",
+    ] {
+        assert!(screen.contains(part), "'{part}' in\n{screen}");
+    }
+    assert!(!screen.contains('\u{1b}'), "no colors into a pipe");
+    assert!(screen.lines().count() <= 24);
+    let canned = Canned::one("GET /v1/status", status("degraded"));
+    let output = edgectl(&canned.socket, &["status"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(text(&output.stdout).contains("cabinet-3 is lost"));
+}
+
+#[test]
+fn json_is_the_answer_on_one_line_with_its_schema() {
+    let pretty = serde_json::to_string_pretty(&Answer::new(status("ok"))).unwrap();
+    let canned = Canned::new([("GET /v1/status".to_owned(), (200, pretty))].into());
+    let output = edgectl(&canned.socket, &["--json", "status"]);
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    let back = Answer::<Status>::parse(text(&output.stdout)).unwrap();
+    assert_eq!(back.body, status("ok"));
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_8() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.sock");
+    let output = edgectl(&missing, &["status"]);
+    assert_eq!(output.status.code(), Some(8));
+    assert!(text(&output.stderr).contains("is edge-agent running?"));
+    // A socket file that a killed daemon left behind.
+    let stale = folder.path().join("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    let output = edgectl(&stale, &["--json", "stock"]);
+    assert_eq!(output.status.code(), Some(8));
+    assert_eq!(Answer::<ErrorBody>::parse(text(&output.stdout)).unwrap().body.code, "not-running");
+    // The environment names the socket, the option wins.
+    let by_environment = Command::new(env!("CARGO_BIN_EXE_edgectl"))
+        .env("STEELYARD_SOCKET", &missing)
+        .arg("status")
+        .output()
+        .unwrap();
+    assert_eq!(by_environment.status.code(), Some(8));
+    assert!(text(&by_environment.stderr).contains("none.sock"));
+}
+
+#[test]
+fn refusals_become_exit_codes_with_their_reasons() {
+    let cases = [
+        (404, "no-device", 10),
+        (409, "already-acknowledged", 6),
+        (403, "not-here", 7),
+        (502, "device-refused", 4),
+        (503, "device-lost", 4),
+        (500, "broken", 1),
+        (504, "timeout", 3),
+    ];
+    for (status, code, exit) in cases {
+        let error = ErrorBody { code: code.into(), message: "because".into(), field: Some("id".into()) };
+        let canned = Canned::new([("GET /v1/devices/x".to_owned(), (status, json(error)))].into());
+        let output = edgectl(&canned.socket, &["device", "show", "x"]);
+        assert_eq!(output.status.code(), Some(exit), "{status}");
+        assert!(text(&output.stderr).contains(&format!("{code}: because")), "{}", text(&output.stderr));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn usage_is_2_and_names_the_mistake() {
+    let nowhere = Path::new("/nonexistent/edge.sock");
+    for arguments in [
+        &["stats"][..],
+        &["alarm", "ack"],
+        &["event", "tail", "-n", "0"],
+        &["--timeout", "x", "status"],
+        &["stock", "--sku", "-1"],
+    ] {
+        let output = edgectl(nowhere, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty());
+    }
+    assert_eq!(edgectl(nowhere, &["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_mute_daemon_is_3_and_an_incomprehensible_one_is_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("mute.sock");
+    let _listener = UnixListener::bind(&socket).unwrap(); // accepts nothing: connects queue, answers never come
+    let output = edgectl(&socket, &["--timeout", "1", "status"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    for body in ["", "not json", r#"{"schema":"steelyard.status/9"}"#] {
+        let canned = Canned::new([("GET /v1/status".to_owned(), (200, body.to_owned()))].into());
+        assert_eq!(edgectl(&canned.socket, &["status"]).status.code(), Some(1), "'{body}'");
+    }
+}
+
+#[test]
+fn devices_are_listed_filtered_and_shown() {
+    let devices = Devices { devices: vec![cabinet("ok"), cabinet("lost")] };
+    let canned = Canned::one("GET /v1/devices", devices);
+    let all = edgectl(&canned.socket, &["device", "list"]);
+    assert!(
+        text(&all.stdout).contains("cabinet-ok    cabinet  ok     4.3 °C, defrost"),
+        "{}",
+        text(&all.stdout)
+    );
+    let bad = edgectl(&canned.socket, &["device", "list", "--bad"]);
+    assert_eq!((text(&bad.stdout).lines().count(), text(&bad.stdout).contains("cabinet-ok")), (2, false));
+    let scales = edgectl(&canned.socket, &["--json", "device", "list", "--class", "scale"]);
+    assert_eq!(Answer::<Devices>::parse(text(&scales.stdout)).unwrap().body.devices, []);
+    let detail = DeviceDetail {
+        device: cabinet("ok"),
+        connection: "modbus-rtu cold-1 unit 7".into(),
+        counters: [("crc-errors".to_owned(), 3)].into(),
+        frames: vec!["01 03 02".into()],
+    };
+    let canned = Canned::one("GET /v1/devices/..%2Fx", detail);
+    let shown = edgectl(&canned.socket, &["device", "show", "../x"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    assert!(text(&shown.stdout).contains("crc-errors"));
+}
+
+#[test]
+fn events_are_tailed_cleaned_and_followed() {
+    let page = |rows: Vec<EventRow>, next: &str| json(Events { events: rows, next: Some(next.into()) });
+    let routes = [
+        ("GET /v1/events?limit=2".to_owned(), (200, page(vec![event(1), event(2)], "1.2"))),
+        ("GET /v1/events?after=1.2&limit=1000".to_owned(), (200, page(vec![event(3)], "1.3"))),
+        ("GET /v1/events?after=1.3&limit=1000".to_owned(), (200, page(vec![], "1.3"))),
+    ];
+    let canned = Canned::new(routes.into());
+    let output = edgectl(&canned.socket, &["event", "tail", "-n", "2"]);
+    assert_eq!(text(&output.stdout).lines().count(), 2);
+    assert!(!text(&output.stdout).contains('\u{1b}'), "a device's text must not steer the terminal");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_edgectl"))
+        .arg("--socket")
+        .arg(&canned.socket)
+        .args(["event", "tail", "-n", "2", "--follow"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines: Vec<String> =
+        BufReader::new(child.stdout.take().unwrap()).lines().take(3).map(Result::unwrap).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(lines[2].contains("1.3"));
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let events = Events { events: (1..=9_000).map(event).collect(), next: Some("1.9000".into()) };
+    let canned = Canned::one("GET /v1/events?limit=1000", events);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_edgectl"))
+        .arg("--socket")
+        .arg(&canned.socket)
+        .args(["event", "tail", "-n", "1000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 64];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap(); // and closed, far before the end
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn alarms_are_listed_acknowledged_and_shelved() {
+    let alarm = Alarm {
+        id: "1.7".into(),
+        device: "cabinet-3".into(),
+        kind: "too-warm".into(),
+        state: "unacknowledged".into(),
+        since_ms: 0,
+        value_mc: Some(9_000),
+        limit_mc: Some(5_000),
+        worst_mc: Some(9_500),
+        by: None,
+        until_ms: None,
+    };
+    let done = || (200, json(Done { text: "done".into() }));
+    let routes = [
+        ("GET /v1/alarms".to_owned(), (200, json(Alarms { alarms: vec![alarm] }))),
+        ("GET /v1/alarms?all=true".to_owned(), (200, json(Alarms { alarms: vec![] }))),
+        ("POST /v1/alarms/1.7/ack".to_owned(), done()),
+        ("POST /v1/alarms/1.7/shelve".to_owned(), done()),
+    ];
+    let canned = Canned::new(routes.into());
+    assert!(
+        text(&edgectl(&canned.socket, &["alarm", "list"]).stdout)
+            .contains("too-warm  9.0 °C  5.0 °C  9.5 °C")
+    );
+    assert_eq!(text(&edgectl(&canned.socket, &["alarm", "list", "--all"]).stdout), "No alarms.\n");
+    let output = edgectl(&canned.socket, &["alarm", "ack", "1.7", "--by", "Li"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "1.7 acknowledged\n"));
+    edgectl(&canned.socket, &["alarm", "shelve", "1.7", "--minutes", "30", "--by", "Li"]);
+    let heard = canned.heard.lock().unwrap();
+    assert!(heard.contains(&r#"POST /v1/alarms/1.7/ack {"by":"Li"}"#.to_owned()), "{heard:?}");
+    assert!(
+        heard.contains(&r#"POST /v1/alarms/1.7/shelve {"by":"Li","minutes":30}"#.to_owned()),
+        "{heard:?}"
+    );
+}
+
+#[test]
+fn the_other_tables_and_verdicts() {
+    let row = StockRow {
+        sku: 1001,
+        name: Some("包子".into()),
+        unit: Some("piece".into()),
+        lot: String::new(),
+        on_hand_milli: 12_000,
+        reserved_milli: 500,
+        fresh: true,
+    };
+    let canned = Canned::one("GET /v1/stock?sku=1001", Stock { rows: vec![row] });
+    assert!(text(&edgectl(&canned.socket, &["stock", "--sku", "1001"]).stdout).contains("12.000"));
+    let sync = Sync {
+        brief: SyncBrief { configured: true, connected: false, lag: 5, last_ack_ms: None },
+        broker: Some("hq:1883".into()),
+        since_ms: None,
+        last_error: Some("refused".into()),
+        logs: vec![SyncLog { log: "7-up-1".into(), head: 10, acked: 5, sent: 8 }],
+        quarantined: 0,
+    };
+    let canned = Canned::one("GET /v1/sync", sync);
+    assert!(
+        text(&edgectl(&canned.socket, &["sync", "status"]).stdout).contains("Broker hq:1883: not connected")
+    );
+    for (ok, exit) in [(true, 0), (false, 1)] {
+        let verify = Verify { ok, events: 9, logs: 1, problems: vec![], took_ms: 3 };
+        let canned = Canned::one("POST /v1/ledger/verify", verify);
+        assert_eq!(edgectl(&canned.socket, &["ledger", "verify"]).status.code(), Some(exit));
+    }
+    for (state, exit) in [("ok", 0), ("warn", 0), ("fail", 5)] {
+        let check =
+            Check { name: "clock".into(), state: state.into(), found: "x".into(), advice: "do y".into() };
+        let canned = Canned::one("GET /v1/doctor", Doctor { checks: vec![check] });
+        let output = edgectl(&canned.socket, &["doctor"]);
+        assert_eq!(output.status.code(), Some(exit));
+        assert!(text(&output.stdout).contains("-> do y"));
+    }
+}
+
+#[test]
+fn watch_redraws_and_shows_a_daemon_that_went_away() {
+    let routes = [
+        ("GET /v1/status".to_owned(), (200, json(status("ok")))),
+        ("GET /v1/devices".to_owned(), (200, json(Devices { devices: vec![cabinet("lost")] }))),
+        ("GET /v1/alarms".to_owned(), (200, json(Alarms { alarms: vec![] }))),
+    ];
+    let canned = Canned::new(routes.into());
+    let output = edgectl(&canned.socket, &["watch", "--count", "2"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout).matches("Store 7").count(), 2);
+    assert!(text(&output.stdout).contains("cabinet-lost"));
+    let output = edgectl(Path::new("/nonexistent/edge.sock"), &["watch", "--count", "1"]);
+    assert_eq!(output.status.code(), Some(8));
+    assert!(text(&output.stdout).contains("waiting for it"));
+}
