@@ -1,1 +1,270 @@
-//! Tests.
+//! Published vectors and properties of adverts, chunks, images and uploads.
+
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<char> = text.chars().filter(|character| !character.is_whitespace()).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<alloc::string::String>(), 16).unwrap())
+        .collect()
+}
+
+fn model(id: u16) -> Model {
+    Model::find(id).unwrap()
+}
+
+/// devices.md 3.2: `[type_lo][battery ×0.1 V][fw u16][type_hi]`, model = type & 0x3FFF.
+#[test]
+fn an_advert_names_model_and_battery() {
+    let advert = Advert::parse(&[0x0B, 29, 0x01, 0x02, 0x41]).unwrap();
+    assert_eq!((advert.model_id(), advert.battery_mv, advert.firmware), (0x010B, 2_900, 0x0102));
+    assert_eq!(advert.model().map(|model| (model.width, model.height)), Some((250, 122)));
+    assert_eq!(advert.encode(), [0x0B, 29, 0x01, 0x02, 0x41]);
+    assert!(Advert::parse(&[1, 2, 3, 4]).is_err());
+    assert_eq!(Model::find(0x0B).map(|model| (model.width, model.height)), Some((212, 104)));
+    assert_eq!(Model::find(0x3FFF), None);
+}
+
+/// devices.md 3.2: 64×FF, 64×00 and one black pixel line, in both directions.
+#[test]
+fn published_chunks_compress_and_expand() {
+    let mut line = [0xFF_u8; 64];
+    line[20] = 0xF7;
+    let rows: [(&[u8], &str); 3] = [
+        (&[0xFF; 64], "75 12 40 10000080 FFFFFFFF 000038 FFFFFFFF"),
+        (&[0x00; 64], "75 12 40 10000080 00000000 000038 00000000"),
+        (&line, "75 17 40 D0000080 FFFFFFFF 0E00 F7 0E00 000017 FFFFFFFF"),
+    ];
+    for (content, text) in rows {
+        assert_eq!(compress_chunk(content).unwrap(), hex(text), "{text}");
+        assert_eq!(decompress_chunk(&hex(text)), Ok((content.to_vec(), hex(text).len())), "{text}");
+    }
+}
+
+/// devices.md 3.2, 32×FF + 32×00: the body as printed there has one zero byte more than its own control word
+/// (0x80000110: four literals, a reference, three literals, a reference, the tail) has items. The chunk without that
+/// byte is what the algorithm gives and what expands; the printed one is refused.
+#[test]
+fn the_published_half_and_half_body_has_a_byte_too_many() {
+    let content = [[0xFF_u8; 32], [0x00; 32]].concat();
+    let ours = hex("75 18 40 10010080 FFFFFFFF 00001C 000000 000019 00000000");
+    assert_eq!(compress_chunk(&content).unwrap(), ours);
+    assert_eq!(decompress_chunk(&ours), Ok((content, ours.len())));
+    let printed = hex("75 19 40 10010080 FFFFFFFF 00001C 00000000 000019 00000000");
+    assert!(decompress_chunk(&printed).is_err());
+}
+
+/// devices.md 3.2: the captured first packet of a 400×300 image begins with 0x3A98 = 15 000, the length of one plane.
+#[test]
+fn a_stream_begins_like_the_vendor_capture() {
+    let mut planes = Planes::blank(model(0x4B)).unwrap();
+    for y in 0..300 {
+        for x in 0..400 {
+            planes.set(x, y, Ink::Black);
+        }
+    }
+    let stream = planes.encode(Encoding::Chunks(StreamHeader::Plane));
+    let mut transfer = Transfer::new(stream, Start::Compression2).unwrap();
+    transfer.begin();
+    transfer.handle_notify(&[0x01, 0xF4, 0x00]).unwrap();
+    transfer.handle_notify(&[0x02, 0x00]).unwrap();
+    let Some(Step::WriteBlock(first)) = transfer.handle_notify(&[5, 0, 0, 0, 0, 0]).unwrap() else {
+        panic!("a block")
+    };
+    assert_eq!(first[..16], hex("00000000 983A0000 7512401000008000"));
+}
+
+/// devices.md 3.2: line mode `75 (n+7) n 00000000 data`.
+#[test]
+fn a_line_is_a_chunk_of_literals() {
+    let planes = Planes::blank(model(0x0B)).unwrap();
+    let stream = planes.encode(Encoding::Lines(StreamHeader::Total));
+    assert_eq!(stream[..4], u32::try_from(stream.len()).unwrap().to_le_bytes());
+    assert_eq!(stream[4..11], [0x75, 20, 13, 0, 0, 0, 0]);
+    assert_eq!(stream[11..24], [0xFF; 13]);
+    assert_eq!(stream.len(), 4 + 2 * 212 * 20);
+}
+
+#[test]
+fn pixels_lie_where_the_scan_puts_them() {
+    let mut planes = Planes::blank(model(0x0B)).unwrap();
+    planes.set(1, 0, Ink::Black);
+    planes.set(0, 9, Ink::Red);
+    planes.set(212, 0, Ink::Black);
+    // Column 1 begins at byte 13; the red pixel is white in the black plane.
+    assert_eq!(planes.black()[13], 0x7F);
+    assert_eq!(planes.black()[..13], [0xFF; 13]);
+    assert_eq!(planes.red().unwrap()[1], 0x40);
+    assert_eq!(
+        (planes.ink(0, 9), planes.ink(1, 0), planes.ink(2, 2)),
+        (Some(Ink::Red), Some(Ink::Black), Some(Ink::White))
+    );
+    assert_eq!(planes.ink(0, 104), None);
+    let mut mono = Planes::blank(model(0x48)).unwrap();
+    mono.set(7, 2, Ink::Red);
+    assert_eq!((mono.black()[100], mono.red()), (0xFE, None));
+    assert!(Planes::blank(model(0x4E)).is_none());
+}
+
+/// The hash is FNV-1a 64 as documented; the expected value was computed apart from this code.
+#[test]
+fn the_image_hash_is_stable() {
+    let blank = Planes::blank(model(0x0B)).unwrap();
+    let mut other = blank.clone();
+    other.set(5, 5, Ink::Black);
+    assert_ne!(blank.hash(), other.hash());
+    other.set(5, 5, Ink::White);
+    assert_eq!(blank.hash(), other.hash());
+    assert_eq!(blank.hash(), HASH_BLANK_0B);
+}
+
+const HASH_BLANK_0B: [u8; 8] = [0x39, 0x13, 0x10, 0xF0, 0xD0, 0x1B, 0xF6, 0x45];
+
+#[test]
+fn a_label_shows_its_whole_price_or_is_refused() {
+    let mut label = Label {
+        name: "Steamed bun, pork".to_string(),
+        price_text: "2.49".to_string(),
+        unit: "per piece".to_string(),
+        sku: "1001".to_string(),
+        ..Label::default()
+    };
+    for model in MODELS.iter().filter(|model| model.planes().is_some()) {
+        let planes = render(&label, *model).unwrap();
+        assert_eq!(planes.hash(), render(&label, *model).unwrap().hash());
+        let black = (0..model.width).flat_map(|x| (0..model.height).map(move |y| (x, y)));
+        assert!(black.filter(|(x, y)| planes.ink(*x, *y) == Some(Ink::Black)).count() > 200);
+    }
+    let plain = render(&label, model(0x0B)).unwrap();
+    label.highlight = true;
+    let red = render(&label, model(0x0B)).unwrap();
+    assert!(red.red().unwrap().iter().any(|byte| *byte != 0));
+    assert_ne!(plain.hash(), red.hash());
+    label.price_text = "9".repeat(30);
+    assert!(matches!(render(&label, model(0x0B)), Err(RenderError::Price { chars: 30, width: 212 })));
+    label.price_text.clear();
+    assert!(render(&label, model(0x0B)).is_err());
+    assert_eq!(render(&label, model(0x4E)), Err(RenderError::Unsupported { id: 0x4E }));
+}
+
+fn asked(index: u32) -> Vec<u8> {
+    [&[0x05, 0x00][..], &index.to_le_bytes()].concat()
+}
+
+/// devices.md 3.2: the exchange of commands, with a block size of 0x00F4 = 4 + 240.
+#[test]
+fn an_upload_follows_the_published_exchange() {
+    let stream: Vec<u8> = (0..500_u16).map(|n| n.to_le_bytes()[0]).collect();
+    let mut transfer = Transfer::new(stream.clone(), Start::Plain).unwrap();
+    assert_eq!(transfer.begin(), Step::WriteCommand(vec![0x01]));
+    let size = transfer.handle_notify(&[0x01, 0xF4, 0x00]).unwrap();
+    assert_eq!(size, Some(Step::WriteCommand(vec![0x02, 0xF4, 0x01, 0, 0, 0, 0, 0])));
+    assert_eq!(transfer.handle_notify(&[0x02, 0x00]).unwrap(), Some(Step::WriteCommand(vec![0x03])));
+    // The second request for block 0 is a retransmission.
+    for index in [0_u32, 0, 1, 2] {
+        let from = usize::try_from(index).unwrap() * 240;
+        let expected = [&index.to_le_bytes()[..], &stream[from..(from + 240).min(500)]].concat();
+        assert_eq!(transfer.handle_notify(&asked(index)).unwrap(), Some(Step::WriteBlock(expected)));
+    }
+    assert_eq!(transfer.progress(), (3, 3));
+    assert_eq!(transfer.handle_notify(&[0x05, 0x08, 0, 0, 0, 0]).unwrap(), Some(Step::Done));
+    assert!(transfer.is_done());
+    assert_eq!(transfer.handle_notify(&[0x05, 0x08]).unwrap(), None);
+    assert_eq!(transfer.cancel(), Step::WriteCommand(vec![0x04]));
+}
+
+#[test]
+fn a_lying_tag_fails_the_upload_by_name() {
+    let ready = || {
+        let mut transfer = Transfer::new(vec![7; 1000], Start::Compression2).unwrap();
+        transfer.begin();
+        let size = transfer.handle_notify(&[0x01, 0xF4, 0x00]).unwrap();
+        assert_eq!(size, Some(Step::WriteCommand(vec![0x02, 0xE8, 0x03, 0, 0, 1])));
+        transfer.handle_notify(&[0x02, 0x00]).unwrap();
+        transfer
+    };
+    assert!(matches!(ready().handle_notify(&asked(1)), Err(TransferError::Index { index: 1, count: 5 })));
+    assert!(matches!(ready().handle_notify(&asked(u32::MAX)), Err(TransferError::Index { .. })));
+    assert!(matches!(ready().handle_notify(&[5, 8]), Err(TransferError::Early { sent: 0, count: 5 })));
+    assert!(matches!(ready().handle_notify(&[5, 7, 0]), Err(TransferError::Refused { status: 7, .. })));
+    assert!(matches!(
+        ready().handle_notify(&[5, 0, 1]),
+        Err(TransferError::Refused { .. } | TransferError::Unexpected { .. })
+    ));
+    assert!(matches!(ready().handle_notify(&[]), Err(TransferError::Unexpected { .. })));
+    let mut again = ready();
+    let last = (0..100).map(|_| again.handle_notify(&asked(0))).find(Result::is_err);
+    assert!(matches!(last, Some(Err(TransferError::Repeats { .. }))));
+    assert!(again.handle_notify(&asked(0)).is_err());
+    let mut small = Transfer::new(vec![1], Start::Plain).unwrap();
+    small.begin();
+    assert!(matches!(small.handle_notify(&[1, 4, 0]), Err(TransferError::BlockSize { found: 4 })));
+    assert!(Transfer::new(vec![], Start::Plain).is_err());
+}
+
+proptest! {
+    #[test]
+    fn chunks_survive_the_round_trip(
+        content in proptest::collection::vec(prop_oneof![Just(0_u8), Just(0xFF), Just(0xF0), any::<u8>()], 1..=64),
+        run in 0_usize..64,
+    ) {
+        let mut content = content;
+        // Runs and repetitions are where references are.
+        let copy: Vec<u8> = content.iter().take(run).copied().collect();
+        content.extend(copy);
+        content.truncate(64);
+        let chunk = compress_chunk(&content).unwrap();
+        prop_assert!(chunk.len() <= content.len() + 3);
+        prop_assert_eq!(decompress_chunk(&chunk), Ok((content, chunk.len())));
+    }
+
+    #[test]
+    fn no_chunk_or_stream_panics_or_grows(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        for mark in [0x74, 0x75] {
+            let mut chunk = bytes.clone();
+            if let Some(first) = chunk.first_mut() {
+                *first = mark;
+            }
+            if let Ok((content, used)) = decompress_chunk(&chunk) {
+                prop_assert!(content.len() <= 255 && used <= chunk.len());
+            }
+        }
+        prop_assert!(Planes::decode(model(0x0B), &bytes).is_err());
+    }
+
+    #[test]
+    fn images_survive_every_encoding(points in proptest::collection::vec((0_u16..296, 0_u16..128, 0_u8..3), 0..200)) {
+        for id in [0x0B, 0x10B, 0x28, 0x33] {
+            let mut planes = Planes::blank(model(id)).unwrap();
+            for (x, y, ink) in &points {
+                planes.set(*x, *y, [Ink::White, Ink::Black, Ink::Red][usize::from(*ink)]);
+            }
+            for encoding in [
+                Encoding::Raw,
+                Encoding::Lines(StreamHeader::Following),
+                Encoding::Chunks(StreamHeader::Plane),
+            ] {
+                let decoded = Planes::decode(model(id), &planes.encode(encoding)).unwrap();
+                prop_assert_eq!(decoded.hash(), planes.hash());
+                prop_assert_eq!(&decoded, &planes);
+            }
+        }
+    }
+
+    #[test]
+    fn no_notifications_panic(notes in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 0..20)) {
+        let mut transfer = Transfer::new(vec![3; 700], Start::Plain).unwrap();
+        transfer.begin();
+        for note in notes {
+            drop(transfer.handle_notify(&note));
+        }
+        prop_assert!(!transfer.is_done() || transfer.progress().0 == transfer.progress().1);
+    }
+}
