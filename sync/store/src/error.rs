@@ -45,7 +45,9 @@ pub enum LedgerError {
         path: PathBuf,
     },
     /// The file was written by newer software.
-    #[error("{path}: schema version {found} is newer than {known}, which this build knows; install newer software")]
+    #[error(
+        "{path}: schema version {found} is newer than {known}, which this build knows; install newer software"
+    )]
     NewerSchema {
         /// The ledger file.
         path: PathBuf,

@@ -1,1 +1,46 @@
-//! Placeholder header.
+//! SQLite event store and folds: one code for store and HQ.
+//!
+//! Purpose: append events durably, keep what they add up to in the same transaction, take in a peer's blocks exactly
+//! once, and prove all of it again from the log.
+//!
+//! Invariants
+//! * One file, WAL, `synchronous=FULL`, one writer thread, one process (lock file beside it).
+//! * A reply to a job comes after the fsync of the transaction that holds it. No reply, no promise.
+//! * Per log: seq 1, 2, 3, … without gaps, each committed to by the chain ([`sync_core::Link`]); head, link, events and
+//!   folds change together or not at all.
+//! * Every fold row equals what the log says, whenever [`Ledger::verify`] looks.
+//! * A name (store, direction, epoch, seq) never gets a second content: salvage and restore begin a new epoch.
+//! * Queue, group, quarantine, state values and problem lists are bounded.
+//!
+//! Layout of the file: `migrations/*.sql`, in words and SQL; record bytes are those of `sync-model`.
+//!
+//! Deliberately not here: when to send what (`sync-core`), sockets (`sync-mqtt`), what a fact means (`edge-core`).
+
+mod draft;
+mod error;
+mod fold;
+mod ingest;
+mod item;
+mod ledger;
+mod log;
+mod open;
+mod reader;
+mod rows;
+mod salvage;
+mod schema;
+mod table;
+pub mod telemetry;
+mod verify;
+mod writer;
+
+pub use draft::{Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
+pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
+pub use ledger::{Ledger, LedgerConfig};
+pub use reader::Reader;
+pub use rows::{
+    AlarmRow, BatchRow, DeviceRow, HeadRow, IngestOutcome, Ingested, KindCount, MoneyRow, PriceRow,
+    QuarantineCounts, QuarantineRow, ReservationRow, StockBalance, StockRow, StoredEvent, TagRow,
+};
+pub use schema::Owner;
+pub use verify::verify_file;
+pub use writer::CommitNote;

@@ -3,9 +3,9 @@
 use crate::LedgerError;
 use sync_core::{MoneyAccount, StockAccount};
 use sync_model::{
-    AlarmKind, BatchQueued, BatchState, BusinessDay, Currency, DeviceClass, DeviceId, Event, EventId, FactError, FactRef,
-    Kind, LogId, LotId, Milli, MilliCelsius, Minor, ReservationOpened, ReservationOutcome, Seq, Sku, StoreId, Text,
-    UnixMillis,
+    AlarmKind, BatchQueued, BatchState, BusinessDay, Currency, DeviceClass, DeviceId, Event, EventId,
+    FactError, FactRef, Kind, LogId, LotId, Milli, MilliCelsius, Minor, ReservationOpened,
+    ReservationOutcome, Seq, Sku, StoreId, Text, UnixMillis,
 };
 
 /// End of one log.

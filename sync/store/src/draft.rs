@@ -1,0 +1,616 @@
+//! What a job sees and may do: [`Draft`], on top of the writer's own state, [`Core`].
+//!
+//! Invariants
+//! * Everything in memory (heads, fold rows) has three layers: file, group, job. A refused job drops its layer together with
+//!   its savepoint; a failed group drops its layer together with its transaction.
+//! * An SQL error inside a job ends the whole group, even if the job swallows the refusal it got: see [`Core::failure`].
+
+use crate::Refusal;
+use crate::fold::{FoldError, FoldSet, View, fold};
+use crate::item::{Class, Item, ItemKey};
+use crate::log::{self, Entry, SEQ_MAX};
+use crate::rows::{AlarmRow, BatchRow, DeviceRow, PriceRow, ReservationRow, TagRow};
+use crate::schema::Owner;
+use crate::table::{Tables, signed, unsigned};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
+use sync_core::{Ack, Link, StockAccount};
+use sync_model::{
+    Article, DeviceId, Direction, Epoch, EpochOpened, EpochParent, EpochReason, Event, EventId, Fact,
+    FactError, FactRef, Kind, LogId, Milli, Seq, Sku, Stamp, StoreId, Text, TillId, UnixMillis,
+};
+
+/// Largest value of a state row.
+pub const STATE_BYTES_MAX: usize = 4096;
+/// Longest key of a state row or an answer.
+pub const KEY_BYTES_MAX: usize = 128;
+/// Raw bytes kept of one quarantined message.
+const RAW_BYTES_MAX: usize = 64 * 1024;
+/// Entries of the quarantine.
+const QUARANTINE_ROWS_MAX: i64 = 1_000;
+/// Raw bytes of the quarantine.
+const QUARANTINE_BYTES_MAX: i64 = 16 * 1024 * 1024;
+/// Committed balances kept in memory between groups.
+const CACHE_ROWS_MAX: usize = 20_000;
+
+/// State of the writer thread.
+pub(crate) struct Core {
+    pub(crate) conn: Connection,
+    pub(crate) owner: Owner,
+    pub(crate) software: Text<32>,
+    heads: BTreeMap<LogId, Entry>,
+    group_heads: BTreeMap<LogId, Entry>,
+    job_heads: BTreeMap<LogId, Entry>,
+    cache: FoldSet,
+    group: FoldSet,
+    job: FoldSet,
+    /// First SQL error of the current group: nothing of the group may be committed after it.
+    pub(crate) failure: Option<rusqlite::Error>,
+}
+
+impl Core {
+    pub(crate) fn new(conn: Connection, owner: Owner, software: Text<32>) -> rusqlite::Result<Self> {
+        let heads = log::entries(&conn)?;
+        Ok(Self {
+            conn,
+            owner,
+            software,
+            heads,
+            group_heads: BTreeMap::new(),
+            job_heads: BTreeMap::new(),
+            cache: FoldSet::default(),
+            group: FoldSet::default(),
+            job: FoldSet::default(),
+            failure: None,
+        })
+    }
+
+    /// A job was accepted: its layer joins the group's.
+    pub(crate) fn keep_job(&mut self) {
+        self.group.absorb(&mut self.job);
+        self.group_heads.append(&mut self.job_heads);
+        self.job.clear();
+    }
+
+    /// A job was refused: its layer goes.
+    pub(crate) fn drop_job(&mut self) {
+        self.job.clear();
+        self.job_heads.clear();
+    }
+
+    /// Writes every touched fold row and head of the group, inside its transaction.
+    pub(crate) fn flush(&self) -> rusqlite::Result<()> {
+        crate::table::write(&self.conn, &self.group)?;
+        self.group_heads.values().try_for_each(|entry| log::update(&self.conn, entry))
+    }
+
+    /// The group is durable. Returns the ends of the logs that it moved.
+    pub(crate) fn keep_group(&mut self) -> Vec<(LogId, Seq)> {
+        let moved = self.group_heads.iter().map(|(log, entry)| (*log, entry.head)).collect();
+        self.heads.append(&mut self.group_heads);
+        if self.cache.rows() + self.group.rows() > CACHE_ROWS_MAX {
+            self.cache.clear();
+        }
+        // Balances only: item bodies and articles are large, tickets are not asked for again.
+        self.cache.stock.append(&mut self.group.stock);
+        self.cache.money.append(&mut self.group.money);
+        self.cache.tally.append(&mut self.group.tally);
+        self.group.clear();
+        moved
+    }
+
+    /// The group was rolled back.
+    pub(crate) fn drop_group(&mut self) {
+        self.drop_job();
+        self.group.clear();
+        self.group_heads.clear();
+        self.failure = None;
+    }
+
+    fn entry(&self, log: LogId) -> Option<Entry> {
+        let layers = [&self.job_heads, &self.group_heads, &self.heads];
+        layers.into_iter().find_map(|heads| heads.get(&log)).copied()
+    }
+
+    /// The log of the newest epoch of one store and direction.
+    pub(crate) fn newest(&self, store: StoreId, direction: Direction) -> Option<LogId> {
+        let from = LogId { store, direction, epoch: Epoch(0) };
+        let upto = LogId { store, direction, epoch: Epoch(u32::MAX) };
+        let layers = [&self.job_heads, &self.group_heads, &self.heads];
+        layers.into_iter().filter_map(|heads| heads.range(from..=upto).next_back().map(|(log, _)| *log)).max()
+    }
+
+    /// The store's own log.
+    pub(crate) fn own(&self) -> Option<LogId> {
+        match self.owner {
+            Owner::Store(store) => self.newest(store, Direction::Up),
+            Owner::Hq => None,
+        }
+    }
+}
+
+/// One job's view of the ledger. Every change is in the job's savepoint.
+pub struct Draft<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(core: &'a mut Core) -> Self {
+        Self { core }
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        self.core.owner
+    }
+
+    pub(crate) fn conn(&self) -> &Connection {
+        &self.core.conn
+    }
+
+    /// Keeps an SQL error for the writer and turns it into the refusal that the job sees.
+    pub(crate) fn sql<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, Refusal> {
+        result.map_err(|error| {
+            let refusal = Refusal::new("storage", error.to_string());
+            self.core.failure.get_or_insert(error);
+            refusal
+        })
+    }
+
+    pub(crate) fn view<T>(
+        &mut self,
+        read: impl FnOnce(&mut View<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Refusal> {
+        let core = &mut *self.core;
+        let base = Tables(&core.conn);
+        let mut view = View { job: &mut core.job, group: &core.group, cache: &core.cache, base: &base };
+        let result = read(&mut view);
+        self.sql(result)
+    }
+
+    /// Folds and counts an event. `Ok(Err(..))` says why it changed nothing.
+    pub(crate) fn fold(
+        &mut self,
+        id: EventId,
+        pos: i64,
+        event: &Event,
+    ) -> Result<Result<(), (&'static str, String)>, Refusal> {
+        let folded = self.view(|view| match fold(view, id, pos, event) {
+            Ok(()) => Ok(Ok(())),
+            Err(FoldError::Storage(error)) => Err(error),
+            Err(odd) => Ok(Err(odd.reason().unwrap_or(("odd", String::new())))),
+        })?;
+        Ok(folded)
+    }
+
+    pub(crate) fn count(&mut self, log: LogId, kind: Kind) -> Result<(), Refusal> {
+        self.view(|view| view.count((log.store, log.direction, kind)))
+    }
+
+    pub(crate) fn entry(&self, log: LogId) -> Option<Entry> {
+        self.core.entry(log)
+    }
+
+    pub(crate) fn set_entry(&mut self, log: LogId, entry: Entry) {
+        self.core.job_heads.insert(log, entry);
+    }
+
+    /// Adds a log and returns its entry, or refuses when the file can hold no more logs.
+    pub(crate) fn new_log(&mut self, log: LogId) -> Result<Entry, Refusal> {
+        let next: rusqlite::Result<i64> = self
+            .core
+            .conn
+            .prepare_cached("SELECT coalesce(max(id), 0) + 1 FROM log")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)));
+        let number = self.sql(next)?;
+        if number >= 1 << 22 {
+            return Err(Refusal::new("too-many-logs", format!("log number {number} is out of range")));
+        }
+        let entry =
+            Entry { number, head: Seq::ZERO, link: Link::genesis(log), acked: Seq::ZERO, closed: false };
+        let inserted = log::insert(&self.core.conn, log, &entry);
+        self.sql(inserted)?;
+        self.set_entry(log, entry);
+        Ok(entry)
+    }
+
+    /// Stores a record at the end of a log.
+    pub(crate) fn push(&mut self, log: LogId, mut entry: Entry, record: &[u8]) -> Result<Entry, Refusal> {
+        let pushed = log::push(&self.core.conn, log, &mut entry, record);
+        self.sql(pushed)?;
+        self.set_entry(log, entry);
+        Ok(entry)
+    }
+
+    fn write(&mut self, log: LogId, event: &Event) -> Result<EventId, Refusal> {
+        let entry =
+            self.entry(log).ok_or_else(|| Refusal::new("no-log", format!("log {log} does not exist")))?;
+        if entry.head.0 >= SEQ_MAX {
+            return Err(Refusal::new("log-full", format!("log {log} has no more positions")));
+        }
+        let record = event.to_record().map_err(|error| match error {
+            FactError::TooLong(_) => Refusal::new("record-too-long", error.to_string()),
+            other => Refusal::new("bad-record", other.to_string()),
+        })?;
+        let id = EventId { log, seq: entry.head.next() };
+        self.fold(id, log::pos(entry.number, id.seq), event)?
+            .map_err(|(code, detail)| Refusal::new(code, detail))?;
+        self.count(log, event.fact.kind())?;
+        self.push(log, entry, &record)?;
+        Ok(id)
+    }
+
+    /// Appends to the store's own log.
+    pub fn append(&mut self, event: &Event) -> Result<EventId, Refusal> {
+        let log = self.core.own().ok_or_else(|| Refusal::new("no-log", "HQ has no log of its own"))?;
+        if let Fact::ReservationClosed(closed) = &event.fact {
+            let row = self.reservation(closed.reservation)?.ok_or_else(|| {
+                Refusal::new(
+                    "unknown-reservation",
+                    format!("reservation {} does not exist", closed.reservation),
+                )
+            })?;
+            if row.closed.is_some() {
+                let detail = format!("reservation {} has ended already", closed.reservation);
+                return Err(Refusal::new("reservation-closed", detail));
+            }
+            if (row.opened.sku, row.opened.quantity) != (closed.sku, closed.quantity) {
+                let detail = format!("reservation {} is for other goods", closed.reservation);
+                return Err(Refusal::new("reservation-mismatch", detail));
+            }
+        }
+        self.write(log, event)
+    }
+
+    /// Appends to HQ's log for a store; opens the log when there is none yet.
+    pub fn append_down(&mut self, store: StoreId, event: &Event) -> Result<EventId, Refusal> {
+        if self.core.owner != Owner::Hq {
+            return Err(Refusal::new("wrong-owner", "only HQ writes down logs"));
+        }
+        let newest = self.core.newest(store, Direction::Down);
+        let open = newest.filter(|log| self.entry(*log).is_some_and(|entry| !entry.closed));
+        let log = match open {
+            Some(log) => log,
+            None if newest.is_some() => {
+                self.new_epoch(store, Direction::Down, EpochReason::Salvaged, event.stamp)?
+            }
+            None => self.new_epoch(store, Direction::Down, EpochReason::Provisioned, event.stamp)?,
+        };
+        self.write(log, event)
+    }
+
+    /// Ends the store's own log and begins a new epoch, which names the old one as its parent.
+    pub fn open_epoch(&mut self, reason: EpochReason, stamp: Stamp) -> Result<LogId, Refusal> {
+        let Owner::Store(store) = self.core.owner else {
+            return Err(Refusal::new("wrong-owner", "HQ has no log of its own"));
+        };
+        self.new_epoch(store, Direction::Up, reason, stamp)
+    }
+
+    fn new_epoch(
+        &mut self,
+        store: StoreId,
+        direction: Direction,
+        reason: EpochReason,
+        stamp: Stamp,
+    ) -> Result<LogId, Refusal> {
+        let parent = self.core.newest(store, direction);
+        let seconds = u32::try_from(stamp.at.0.max(0) / 1000).unwrap_or(u32::MAX);
+        let after = match parent {
+            Some(log) => {
+                log.epoch.0.checked_add(1).ok_or_else(|| Refusal::new("epochs", "no more epochs"))?
+            }
+            None => 1,
+        };
+        let log = LogId { store, direction, epoch: Epoch(after.max(seconds)) };
+        let parent = parent.and_then(|log| self.entry(log).map(|entry| (log, entry)));
+        if let Some((log, entry)) = parent {
+            self.set_entry(log, Entry { closed: true, ..entry });
+        }
+        self.new_log(log)?;
+        let opened = EpochOpened {
+            direction,
+            reason,
+            parent: parent.map(|(log, entry)| EpochParent {
+                epoch: log.epoch,
+                last: entry.head,
+                link: entry.link.0,
+            }),
+            software: self.core.software.clone(),
+        };
+        self.write(log, &Event::new(stamp, opened))?;
+        Ok(log)
+    }
+
+    /// End of a log and the chain link there.
+    pub fn head(&mut self, log: LogId) -> Result<Option<(Seq, Link)>, Refusal> {
+        Ok(self.entry(log).map(|entry| (entry.head, entry.link)))
+    }
+
+    /// The answer given to this key before, if any. Refused with `idempotency-conflict` when it was another request.
+    pub fn first_answer(&mut self, key: &str, digest: &[u8; 32]) -> Result<Option<EventId>, Refusal> {
+        let sql = "SELECT digest, pos FROM answer WHERE key = ?1";
+        let found = self.core.conn.prepare_cached(sql).and_then(|mut statement| {
+            statement
+                .query_row([key], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?)))
+                .optional()
+        });
+        let Some((stored, pos)) = self.sql(found)? else { return Ok(None) };
+        if !digest.starts_with(&stored) || stored.is_empty() {
+            return Err(Refusal::new(
+                "idempotency-conflict",
+                format!("key '{key}' was used for another request"),
+            ));
+        }
+        self.name_of(pos).map(Some)
+    }
+
+    /// Remembers the answer to a key. Half of the digest is kept: it only has to tell requests apart.
+    pub fn remember(&mut self, key: &str, digest: &[u8; 32], id: EventId) -> Result<(), Refusal> {
+        check_key(key)?;
+        let entry = self.entry(id.log).ok_or_else(|| Refusal::new("no-log", format!("no log {}", id.log)))?;
+        let (half, _) = digest.split_at(16);
+        let sql = "INSERT OR REPLACE INTO answer (key, digest, pos) VALUES (?1, ?2, ?3)";
+        let row = params![key, half, log::pos(entry.number, id.seq)];
+        let done = self.core.conn.prepare_cached(sql).and_then(|mut statement| statement.execute(row));
+        self.sql(done).map(|_| ())
+    }
+
+    fn name_of(&mut self, pos: i64) -> Result<EventId, Refusal> {
+        let (number, seq) = log::split(pos);
+        let found = log::by_number(&self.core.conn, number);
+        let log =
+            self.sql(found)?.ok_or_else(|| Refusal::new("no-log", format!("no log number {number}")))?;
+        Ok(EventId { log, seq })
+    }
+
+    /// Sets or removes a local value: not replicated, at most [`STATE_BYTES_MAX`].
+    pub fn put_state(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), Refusal> {
+        check_key(key)?;
+        let done = match value {
+            Some(value) if value.len() > STATE_BYTES_MAX => {
+                let detail =
+                    format!("state '{key}' has {} bytes, at most {STATE_BYTES_MAX} are kept", value.len());
+                return Err(Refusal::new("state-too-long", detail));
+            }
+            Some(value) => {
+                let sql = "INSERT INTO state (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value";
+                self.core
+                    .conn
+                    .prepare_cached(sql)
+                    .and_then(|mut statement| statement.execute(params![key, value]))
+            }
+            None => self
+                .core
+                .conn
+                .prepare_cached("DELETE FROM state WHERE key = ?1")
+                .and_then(|mut statement| statement.execute([key])),
+        };
+        self.sql(done).map(|_| ())
+    }
+
+    /// A local value.
+    pub fn state(&mut self, key: &str) -> Result<Option<Vec<u8>>, Refusal> {
+        let found = self
+            .core
+            .conn
+            .prepare_cached("SELECT value FROM state WHERE key = ?1")
+            .and_then(|mut statement| statement.query_row([key], |row| row.get(0)).optional());
+        self.sql(found)
+    }
+
+    fn store(&self) -> Result<StoreId, Refusal> {
+        match self.core.owner {
+            Owner::Store(store) => Ok(store),
+            Owner::Hq => Err(Refusal::new("wrong-store", "this question is for a store's ledger")),
+        }
+    }
+
+    /// Physical stock of an article over all lots, and the promised part of it.
+    pub fn on_hand(&mut self, sku: Sku) -> Result<(Milli, Milli), Refusal> {
+        let store = self.store()?;
+        let stored = on_hand_rows(&self.core.conn, store, sku);
+        let mut rows: BTreeMap<(String, u8), i64> = self.sql(stored)?;
+        let from = (store, sku, sync_model::LotId::default(), 0);
+        for layer in [&self.core.group, &self.core.job] {
+            let same =
+                layer.stock.range(from.clone()..).take_while(|(key, _)| (key.0, key.1) == (store, sku));
+            for ((_, _, lot, account), value) in same {
+                rows.insert((lot.as_str().to_owned(), *account), *value);
+            }
+        }
+        Ok(sum_on_hand(&rows))
+    }
+
+    /// HQ's article as the store knows it.
+    pub fn article(&mut self, sku: Sku) -> Result<Option<Article>, Refusal> {
+        let store = self.store()?;
+        self.view(|view| view.article(store, sku))
+    }
+
+    /// What the tills charge.
+    pub fn price(&mut self, sku: Sku) -> Result<Option<PriceRow>, Refusal> {
+        let store = self.store()?;
+        self.view(|view| view.price(store, sku))
+    }
+
+    /// The sale with this ticket number.
+    pub fn ticket(&mut self, till: TillId, number: u64) -> Result<Option<EventId>, Refusal> {
+        self.ticket_of(0, till, number)
+    }
+
+    /// The return with this number.
+    pub fn return_ticket(&mut self, till: TillId, number: u64) -> Result<Option<EventId>, Refusal> {
+        self.ticket_of(1, till, number)
+    }
+
+    fn ticket_of(&mut self, form: u8, till: TillId, number: u64) -> Result<Option<EventId>, Refusal> {
+        let store = self.store()?;
+        let pos = self.view(|view| view.ticket(&(store, form, till, number)))?;
+        pos.map(|pos| self.name_of(pos)).transpose()
+    }
+
+    fn item(&mut self, key: &ItemKey) -> Result<Option<Item>, Refusal> {
+        self.view(|view| view.item(key))
+    }
+
+    /// An alarm.
+    pub fn alarm(&mut self, alarm: FactRef) -> Result<Option<AlarmRow>, Refusal> {
+        let key = ItemKey::fact(self.store()?, Class::Alarm, alarm);
+        Ok(self.item(&key)?.and_then(|item| item.alarm(&key)))
+    }
+
+    /// A steam batch.
+    pub fn batch(&mut self, batch: FactRef) -> Result<Option<BatchRow>, Refusal> {
+        let key = ItemKey::fact(self.store()?, Class::Batch, batch);
+        Ok(self.item(&key)?.and_then(|item| item.batch(&key)))
+    }
+
+    /// A reservation.
+    pub fn reservation(&mut self, reservation: FactRef) -> Result<Option<ReservationRow>, Refusal> {
+        let key = ItemKey::fact(self.store()?, Class::Reservation, reservation);
+        Ok(self.item(&key)?.and_then(|item| item.reservation(&key)))
+    }
+
+    /// What a shelf tag shows.
+    pub fn tag(&mut self, tag: &DeviceId) -> Result<Option<TagRow>, Refusal> {
+        let key = ItemKey::device(self.store()?, Class::Tag, tag);
+        Ok(self.item(&key)?.and_then(|item| item.tag(&key)))
+    }
+
+    /// Presence of a device.
+    pub fn device(&mut self, device: &DeviceId) -> Result<Option<DeviceRow>, Refusal> {
+        let key = ItemKey::device(self.store()?, Class::Device, device);
+        Ok(self.item(&key)?.and_then(|item| item.device(&key)))
+    }
+
+    /// Remembers what the peer has durably of a log that this side writes. Only ever moves forward, at most to the head.
+    pub fn acked(&mut self, ack: &Ack) -> Result<(), Refusal> {
+        let Some(entry) = self.entry(ack.log) else { return Ok(()) };
+        if ack.upto <= entry.acked || ack.upto > entry.head {
+            return Ok(());
+        }
+        let sql = "UPDATE log SET acked = ?2, acked_link = ?3 WHERE id = ?1";
+        let row = params![entry.number, signed(ack.upto.0), ack.link.0];
+        let done = self.core.conn.prepare_cached(sql).and_then(|mut statement| statement.execute(row));
+        self.sql(done)?;
+        self.set_entry(ack.log, Entry { acked: ack.upto, ..entry });
+        Ok(())
+    }
+
+    /// Keeps bytes that could not be accepted. The same bytes for the same reason are counted, not kept twice.
+    pub fn quarantine(
+        &mut self,
+        source: &str,
+        code: &str,
+        detail: &str,
+        raw: &[u8],
+        received: UnixMillis,
+    ) -> Result<(), Refusal> {
+        let done = keep_aside(&self.core.conn, source, code, detail, raw, received);
+        self.sql(done)
+    }
+}
+
+fn check_key(key: &str) -> Result<(), Refusal> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return Err(Refusal::new(
+            "bad-key",
+            format!("keys have 1 to {KEY_BYTES_MAX} bytes, found {}", key.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// Free and promised stock rows of an article.
+pub(crate) fn on_hand_rows(
+    conn: &Connection,
+    store: StoreId,
+    sku: Sku,
+) -> rusqlite::Result<BTreeMap<(String, u8), i64>> {
+    let sql = "SELECT lot, account, quantity FROM stock WHERE store = ?1 AND sku = ?2 AND account IN (0, 1)";
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map(params![store.0, signed(sku.0)], |row| {
+        Ok(((row.get::<_, String>(0)?, row.get::<_, u8>(1)?), row.get::<_, i64>(2)?))
+    })?;
+    rows.collect()
+}
+
+/// Physical stock and the promised part of it.
+pub(crate) fn sum_on_hand(rows: &BTreeMap<(String, u8), i64>) -> (Milli, Milli) {
+    let sum = |account: StockAccount| {
+        let of_account = rows.iter().filter(|((_, code), _)| *code == account.code());
+        of_account.fold(0_i64, |sum, (_, value)| sum.saturating_add(*value))
+    };
+    let reserved = sum(StockAccount::Reserved);
+    (Milli(sum(StockAccount::OnHand).saturating_add(reserved)), Milli(reserved))
+}
+
+fn bump(conn: &Connection, name: &str, by: i64) -> rusqlite::Result<i64> {
+    let sql = "INSERT INTO counter (name, value) VALUES (?1, ?2)
+               ON CONFLICT DO UPDATE SET value = value + excluded.value RETURNING value";
+    conn.prepare_cached(sql)?.query_row(params![name, by], |row| row.get(0))
+}
+
+fn keep_aside(
+    conn: &Connection,
+    source: &str,
+    code: &str,
+    detail: &str,
+    raw: &[u8],
+    received: UnixMillis,
+) -> rusqlite::Result<()> {
+    let source: Text<120> = Text::lossy(source);
+    let code: Text<32> = Text::lossy(code);
+    let detail: Text<240> = Text::lossy(detail);
+    let mut hasher = blake3::Hasher::new_derive_key("steelyard 2026 quarantine entry 1");
+    for part in [source.as_str().as_bytes(), b"\0", code.as_str().as_bytes(), b"\0", raw] {
+        hasher.update(part);
+    }
+    let mut digest = [0; 16];
+    hasher.finalize_xof().fill(&mut digest);
+    bump(conn, "quarantine-total", 1)?;
+    let again = "UPDATE quarantine SET times = times + 1, received = ?2 WHERE digest = ?1";
+    if conn.prepare_cached(again)?.execute(params![digest, received.0])? > 0 {
+        return Ok(());
+    }
+    let raw = raw.get(..RAW_BYTES_MAX).unwrap_or(raw);
+    conn.prepare_cached(
+        "INSERT INTO quarantine (digest, received, times, source, code, detail, raw) VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![digest, received.0, source.as_str(), code.as_str(), detail.as_str(), raw])?;
+    let mut rows = bump(conn, "quarantine-rows", 1)?;
+    let mut bytes = bump(conn, "quarantine-bytes", i64::try_from(raw.len()).unwrap_or(i64::MAX))?;
+    while rows > QUARANTINE_ROWS_MAX || bytes > QUARANTINE_BYTES_MAX {
+        let oldest =
+            "DELETE FROM quarantine WHERE id = (SELECT min(id) FROM quarantine) RETURNING length(raw)";
+        let Some(freed) =
+            conn.prepare_cached(oldest)?.query_row([], |row| row.get::<_, i64>(0)).optional()?
+        else {
+            break;
+        };
+        rows = bump(conn, "quarantine-rows", -1)?;
+        bytes = bump(conn, "quarantine-bytes", -freed)?;
+        bump(conn, "quarantine-evicted", 1)?;
+    }
+    Ok(())
+}
+
+/// A counter of the quarantine.
+pub(crate) fn counter(conn: &Connection, name: &str) -> rusqlite::Result<u64> {
+    let sql = "SELECT value FROM counter WHERE name = ?1";
+    let found: Option<i64> = conn.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?;
+    Ok(found.map_or(0, unsigned))
+}
+
+impl Core {
+    /// End of a log.
+    pub(crate) fn head(&self, log: LogId) -> Option<Seq> {
+        self.entry(log).map(|entry| entry.head)
+    }
+
+    /// Reads the log rows again, after they were changed in SQL.
+    pub(crate) fn reload(&mut self) -> rusqlite::Result<()> {
+        self.heads = log::entries(&self.conn)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! Logs in SQL: positions, heads, records, links.
+//!
+//! `pos = number * 2^40 + seq`: 2^22 logs of 2^40 events. A seal holds the link at every 64th seq, so any link costs at
+//! most 63 hashes.
+
+use crate::rows::HeadRow;
+use crate::table::{signed, unsigned};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
+use sync_core::Link;
+use sync_model::{Direction, Epoch, LogId, Seq, StoreId};
+
+/// Bits of a position that hold the seq.
+const SEQ_BITS: u32 = 40;
+/// Last seq of a log.
+pub(crate) const SEQ_MAX: u64 = (1 << SEQ_BITS) - 1;
+/// Last number of a log.
+const NUMBER_MAX: i64 = (1 << 22) - 1;
+/// Distance of seals.
+pub(crate) const SEAL_EVERY: u64 = 64;
+
+/// Position of an event; positions past the range saturate at the end of the log's range and match no row.
+pub(crate) fn pos(number: i64, seq: Seq) -> i64 {
+    (number << SEQ_BITS) | signed(seq.0.min(SEQ_MAX))
+}
+
+/// Log number and seq of a position.
+pub(crate) fn split(pos: i64) -> (i64, Seq) {
+    (pos >> SEQ_BITS, Seq(unsigned(pos) & SEQ_MAX))
+}
+
+/// A log as the writer knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) number: i64,
+    pub(crate) head: Seq,
+    pub(crate) link: Link,
+    pub(crate) acked: Seq,
+    /// No more events may be written by this side (a newer epoch follows).
+    pub(crate) closed: bool,
+}
+
+/// A log row; `None` for a row with impossible values.
+fn entry(row: &Row<'_>) -> rusqlite::Result<Option<(LogId, Entry)>> {
+    let direction: u8 = row.get(2)?;
+    let Some(direction) = Direction::from_code(direction) else { return Ok(None) };
+    let log = LogId { store: StoreId(row.get(1)?), direction, epoch: Epoch(row.get(3)?) };
+    let number: i64 = row.get(0)?;
+    let head: i64 = row.get(4)?;
+    let fits = (1..=NUMBER_MAX).contains(&number) && (0..=signed(SEQ_MAX)).contains(&head);
+    let acked = Seq(unsigned(row.get(6)?));
+    let entry =
+        Entry { number, head: Seq(unsigned(head)), link: Link(row.get(5)?), acked, closed: row.get(7)? };
+    Ok(fits.then_some((log, entry)))
+}
+
+const COLUMNS: &str = "SELECT id, store, direction, epoch, head, link, acked, closed FROM log";
+
+/// Every log. A row with impossible values is an error: the file is damaged.
+pub(crate) fn entries(conn: &Connection) -> rusqlite::Result<BTreeMap<LogId, Entry>> {
+    let mut statement = conn.prepare_cached(COLUMNS)?;
+    let mut rows = statement.query([])?;
+    let mut all = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let (log, entry) = entry(row)?.ok_or(rusqlite::Error::InvalidQuery)?;
+        all.insert(log, entry);
+    }
+    Ok(all)
+}
+
+/// One log.
+pub(crate) fn find(conn: &Connection, log: LogId) -> rusqlite::Result<Option<Entry>> {
+    let sql = "SELECT id, store, direction, epoch, head, link, acked, closed FROM log
+               WHERE store = ?1 AND direction = ?2 AND epoch = ?3";
+    let key = params![log.store.0, log.direction.code(), log.epoch.0];
+    let found = conn.prepare_cached(sql)?.query_row(key, entry).optional()?;
+    Ok(found.flatten().map(|(_, entry)| entry))
+}
+
+/// The log with a number.
+pub(crate) fn by_number(conn: &Connection, number: i64) -> rusqlite::Result<Option<LogId>> {
+    let sql = "SELECT id, store, direction, epoch, head, link, acked, closed FROM log WHERE id = ?1";
+    let found = conn.prepare_cached(sql)?.query_row([number], entry).optional()?;
+    Ok(found.flatten().map(|(log, _)| log))
+}
+
+pub(crate) fn head_row(log: LogId, entry: &Entry) -> HeadRow {
+    HeadRow { log, head: entry.head, link: entry.link, acked: entry.acked }
+}
+
+/// Adds a log row.
+pub(crate) fn insert(conn: &Connection, log: LogId, entry: &Entry) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO log (id, store, direction, epoch, head, link) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let (store, direction, epoch) = (log.store.0, log.direction.code(), log.epoch.0);
+    conn.prepare_cached(sql)?
+        .execute(params![entry.number, store, direction, epoch, signed(entry.head.0), entry.link.0])
+        .map(|_| ())
+}
+
+/// Writes the end of a log.
+pub(crate) fn update(conn: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+    let sql = "UPDATE log SET head = ?2, link = ?3, closed = ?4 WHERE id = ?1";
+    conn.prepare_cached(sql)?
+        .execute(params![entry.number, signed(entry.head.0), entry.link.0, entry.closed])
+        .map(|_| ())
+}
+
+/// Adds a record at the end of a log, with its seal where one is due, and moves `entry` on.
+pub(crate) fn push(conn: &Connection, log: LogId, entry: &mut Entry, record: &[u8]) -> rusqlite::Result<()> {
+    let seq = entry.head.next();
+    let at = pos(entry.number, seq);
+    conn.prepare_cached("INSERT INTO event (pos, record) VALUES (?1, ?2)")?.execute(params![at, record])?;
+    entry.link = entry.link.next(log, seq, record);
+    entry.head = seq;
+    if seq.0 % SEAL_EVERY == 0 {
+        conn.prepare_cached("INSERT INTO seal (pos, link) VALUES (?1, ?2)")?
+            .execute(params![at, entry.link.0])?;
+    }
+    Ok(())
+}
+
+/// The nearest seal at or before `seq`, or genesis.
+pub(crate) fn seal_before(
+    conn: &Connection,
+    log: LogId,
+    number: i64,
+    seq: Seq,
+) -> rusqlite::Result<(Seq, Link)> {
+    let sql = "SELECT pos, link FROM seal WHERE pos BETWEEN ?1 AND ?2 ORDER BY pos DESC LIMIT 1";
+    let range = params![pos(number, Seq::ZERO), pos(number, seq)];
+    let found: Option<(i64, [u8; 32])> =
+        conn.prepare_cached(sql)?.query_row(range, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    Ok(found.map_or((Seq::ZERO, Link::genesis(log)), |(at, link)| (split(at).1, Link(link))))
+}
+
+/// Hashes on from `(from, link)` up to `upto`; `None` when a record is missing.
+pub(crate) fn link_from(
+    conn: &Connection,
+    log: LogId,
+    number: i64,
+    (from, link): (Seq, Link),
+    upto: Seq,
+) -> rusqlite::Result<Option<Link>> {
+    let mut statement =
+        conn.prepare_cached("SELECT pos, record FROM event WHERE pos BETWEEN ?1 AND ?2 ORDER BY pos")?;
+    let mut rows = statement.query(params![pos(number, from.next()), pos(number, upto)])?;
+    let (mut reached, mut link) = (from, link);
+    while let Some(row) = rows.next()? {
+        let seq = split(row.get(0)?).1;
+        if seq != reached.next() {
+            return Ok(None);
+        }
+        link = link.next(log, seq, row.get_ref(1)?.as_blob().unwrap_or_default());
+        reached = seq;
+    }
+    Ok((reached == upto).then_some(link))
+}
+
+/// The link at `seq`; `None` when a record is missing.
+pub(crate) fn link_at(
+    conn: &Connection,
+    log: LogId,
+    entry: &Entry,
+    seq: Seq,
+) -> rusqlite::Result<Option<Link>> {
+    if seq == entry.head {
+        return Ok(Some(entry.link));
+    }
+    if seq > entry.head {
+        return Ok(None);
+    }
+    let seal = seal_before(conn, log, entry.number, seq)?;
+    link_from(conn, log, entry.number, seal, seq)
+}
