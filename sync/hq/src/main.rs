@@ -1,2 +1,93 @@
-//! Placeholder header.
-fn main() {}
+//! `sync-hq`: the HQ endpoint as a program. Exit codes: 0 stopped as asked, 1 fault, 2 usage.
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use sync_core::SenderConfig;
+use sync_hq::{BrokerAddress, Endpoint, EndpointConfig, StoreTarget, loopback};
+use sync_mqtt::Backoff;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// HQ endpoint of Steelyard: settles stores over MQTT into one ledger.
+#[derive(Parser)]
+#[command(name = "sync-hq")]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run until SIGTERM or SIGINT.
+    Run(RunArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The ledger: sqlite:PATH.
+    #[arg(long)]
+    store: StoreTarget,
+    /// The MQTT broker: HOST:PORT.
+    #[arg(long)]
+    broker: BrokerAddress,
+    /// Loopback address of the HTTP server; port 0 lets the system choose.
+    #[arg(long, value_parser = loopback, default_value = "127.0.0.1:8480")]
+    listen: SocketAddr,
+    /// MQTT client id; two endpoints on one broker need two.
+    #[arg(long, default_value = "sync-hq")]
+    client_id: String,
+    /// MQTT keep-alive in seconds.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(5..=600))]
+    keep_alive_s: u16,
+    /// Longest wait between connection attempts, in milliseconds.
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(200..=600_000))]
+    reconnect_max_ms: u64,
+    /// Size limit of the ledger file in bytes.
+    #[arg(long)]
+    max_bytes: Option<u64>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,rumqttc=error")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let Verb::Run(args) = cli.command;
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut endpoint = Endpoint::start(EndpointConfig {
+        store: args.store,
+        max_bytes: args.max_bytes,
+        broker: args.broker,
+        client_id: args.client_id,
+        keep_alive_s: args.keep_alive_s,
+        backoff: Backoff { max_ms: args.reconnect_max_ms, ..Backoff::default() },
+        listen: args.listen,
+        sender: SenderConfig::default(),
+    })
+    .await?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        () = endpoint.failed() => anyhow::bail!("the engine ended by a fault"),
+    }
+    endpoint.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! A real mosquitto on a free loopback port, with a private configuration, killable and restartable.
 
 #![allow(clippy::unwrap_used, reason = "a test's fixture: failing here fails the test")]
+#![allow(dead_code, reason = "every test program uses its own part")]
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,29 @@
+//! HQ endpoint: takes blocks of events from stores, acknowledges what is durable, and sends each store HQ's own log.
+//!
+//! Purpose: the far end of settlement. One process, one ledger file, one MQTT connection, one loopback HTTP port.
+//!
+//! Contract
+//! * An acknowledgement is published only after the commit (fsync included) that holds what it names, is cumulative, and is
+//!   retained: losing, repeating or delaying it is harmless. A SIGKILL at any instant costs a retransmission at most.
+//! * Correctness never depends on the broker. It may drop, repeat and reorder messages and forget what it retained.
+//! * No message from outside stops the link: what does not decode, is too large, or names another store is kept aside
+//!   (bounded), counted, and answered with a refusal and a verdict (both rate-bounded).
+//! * When the ledger is full or failing, nothing is acknowledged, health says so, and work resumes by itself.
+//!
+//! Main road: MQTT event -> [`arrival`] (decode, whose is it) -> `engine` (one ledger job per block; the writer commits many
+//! stores' jobs as one group) -> commit -> retained ack. Down: HTTP -> ledger job -> `down` (one sender per store) -> MQTT.
+//!
+//! Deliberately not here: SQL (`sync-store`), when to send what (`sync-core`), the MQTT client (`sync-mqtt`).
+
+mod acks;
+mod arrival;
+mod down;
+mod endpoint;
+mod engine;
+mod fleet;
+mod http;
+mod target;
+mod verdict;
+
+pub use endpoint::{Endpoint, EndpointConfig, EndpointError};
+pub use target::{BrokerAddress, StoreTarget, TargetError, loopback};
