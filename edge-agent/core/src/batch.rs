@@ -32,6 +32,10 @@
 //!
 //! Time: within a run the monotonic clock; over a restart the wall clock; a gap that cannot be known expires a held batch.
 //!
+//! A controller may stay in run after its program end, to keep the chamber hot: what counts is whether a *program* runs, so
+//! program end is looked at first. A reading in error mode proves nothing about the program (its inputs may be unread): it
+//! neither starts, goes on with, nor loses a batch.
+//!
 //! Failure cases: refused or failed writes are repeated every [`RETRY_MS`] under the same rule; readings with a sensor
 //! fault prove nothing; interlocks (low water, over-temperature, open door) keep a batch Queued. Damaged bytes: the agent
 //! rebuilds the batch from the ledger with [`Batch::recovered`], whose times are unknown, so a heated one is discarded.
@@ -84,7 +88,7 @@ pub enum Mode {
 pub struct Reading {
     /// Mode.
     pub mode: Mode,
-    /// A program runs.
+    /// The controller is in run. With `program_end` it only keeps the chamber hot.
     pub running: bool,
     /// The program ended (stays until the next run or stop).
     pub program_end: bool,
@@ -427,7 +431,7 @@ impl Batch {
     fn start(&mut self, reading: &Reading, now: Moment, out: &mut Outcome) {
         let interlock =
             reading.door_open || reading.low_water || reading.over_temperature || reading.sensor_fault;
-        if reading.running || interlock || matches!(reading.mode, Mode::Error | Mode::Other) {
+        if interlock || matches!(reading.mode, Mode::Error | Mode::Other) {
             return;
         }
         if reading.program_end {
@@ -436,7 +440,7 @@ impl Batch {
             }
             return;
         }
-        if self.writing {
+        if reading.running || self.writing {
             return;
         }
         self.body.start_chamber = reading.chamber;
@@ -465,16 +469,14 @@ impl Batch {
             }
             return;
         }
-        if reading.sensor_fault && !self.body.run_seen {
-            return;
-        }
-        if self.body.run_seen || self.warmed(reading) {
+        let inconclusive = reading.mode == Mode::Error || reading.sensor_fault;
+        if !inconclusive && (self.body.run_seen || self.warmed(reading)) {
             return self.discard("power-cut", Some(WasteReason::TimeUnknown), reading.chamber, out);
         }
-        if self.body.in_state_ms >= START_MS_MAX {
+        if !self.body.run_seen && self.body.in_state_ms >= START_MS_MAX {
             return self.discard("not-started", None, reading.chamber, out);
         }
-        if self.may_write(reading, now) {
+        if !inconclusive && !self.body.run_seen && self.may_write(reading, now) {
             let (program, steam_s) = (self.body.order.program, self.body.order.steam_s);
             let set_point = self.body.order.set_point;
             self.write(&[Order::SetPoint(set_point), Order::Run { program, steam_s }], now, out);
@@ -485,7 +487,7 @@ impl Batch {
         if reading.program_end {
             self.go(BatchState::CoreCheck, "program-end", reading.core.or(reading.chamber), out);
             self.prove_core(reading, out);
-        } else if !reading.running {
+        } else if !reading.running && reading.mode != Mode::Error {
             self.discard("power-cut", Some(WasteReason::TimeUnknown), reading.chamber, out);
         }
     }

@@ -145,7 +145,8 @@ fn interlocks_and_leftovers_keep_it_queued() {
     }
     let mut batch = batch();
     assert!(batch.step(Input::Reading(cold(1), Place::Elsewhere), at(2)).moves.is_empty());
-    let out = batch.step(Input::Reading(ended(3, 80_000), Place::Next), at(4));
+    let leftover = Reading { running: true, ..ended(3, 80_000) };
+    let out = batch.step(Input::Reading(leftover, Place::Next), at(4));
     assert_eq!(
         (path(&out).len(), out.orders),
         (0, vec![Order::Stop]),
@@ -185,6 +186,22 @@ fn power_cuts_discard_and_book_the_waste() {
             (WasteReason::TimeUnknown, Milli(12_000), Some(name(1)))
         );
         assert_eq!(batch.remaining(), Milli::ZERO);
+    }
+}
+
+#[test]
+fn a_reading_in_error_mode_loses_nothing() {
+    let unread = |asked| Reading { mode: Mode::Error, chamber: None, core: None, ..cold(asked) };
+    for seen in [vec![heating(3_000)], vec![cooking(3_000)], vec![]] {
+        let mut batch = commanded();
+        for reading in &seen {
+            inside(&mut batch, *reading, 5_000);
+        }
+        let before = batch.state();
+        let out = inside(&mut batch, unread(20_000), 20_100);
+        assert_eq!((out.moves.len(), out.orders.len(), batch.state()), (0, 0, before), "{seen:?}");
+        inside(&mut batch, ended(30_000, 80_000), 30_100);
+        assert_eq!(batch.state(), BatchState::Hold);
     }
 }
 
@@ -327,7 +344,8 @@ impl Steamer {
         let mode = if self.running.is_some_and(|done| done > 4) { Mode::Cooking } else { Mode::Preheat };
         Reading {
             mode: if self.running.is_some() { mode } else { Mode::Idle },
-            running: self.running.is_some(),
+            // Like an E5CC: in run until somebody stops it, also after the program's end.
+            running: self.running.is_some() || self.ended,
             program_end: self.ended,
             chamber: Some(MilliCelsius(self.chamber)),
             core: Some(MilliCelsius(self.chamber - 5_000)),
