@@ -11,7 +11,7 @@
 //! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
 //! | [`gicisky`] | BLE shelf tags |
-//! | [`unit`], [`evidence`] | units, and bounded copies of bad bytes |
+//! | [`mod@unit`], [`evidence`] | units, and bounded copies of bad bytes |
 #![no_std]
 
 extern crate alloc;

@@ -7,8 +7,8 @@
 //! Contract: a value outside its physical range or equal to a fault value is never delivered as a reading; it stays
 //! as evidence in its [`ValueFault`].
 //!
-//! * [`schema`](self): the data ([`Profile`], [`Register`], …) as written in TOML.
-//! * `check`: what a profile must satisfy. * `read`: polls and decoding. * `write`: set-points and commands.
+//! Inside: `schema` is the data as written in TOML, `check` what a profile must satisfy, `read` polls and decoding,
+//! `write` set-points and commands.
 
 mod check;
 mod read;

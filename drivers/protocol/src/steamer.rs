@@ -244,7 +244,9 @@ pub enum Interlock {
 }
 
 /// Leave to start: the interlocks held on a fresh reading. There is no other way to get one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// It cannot be copied, so that it is not kept for later: check again before the next command.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
     at_age_ms: u64,
 }

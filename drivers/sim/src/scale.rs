@@ -144,8 +144,12 @@ impl ScaleSim {
     /// Takes the host's bytes; answers the scale's.
     pub fn receive(&mut self, bytes: &[u8], now: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        for byte in bytes {
-            out.extend(self.command(byte & 0x7F, now));
+        for byte in bytes.iter().map(|byte| byte & 0x7F) {
+            if !byte.is_ascii_digit() {
+                // Another command right behind a `T`: the tare is taken first.
+                out.extend(self.poll(now));
+            }
+            out.extend(self.command(byte, now));
         }
         out
     }
@@ -347,6 +351,7 @@ mod tests {
         sim.place(Grams(1_500), 2_000);
         assert_eq!(sim.receive(b"W", 3_000), b"\x0201.000N\r");
         assert_eq!(sim.receive(b"C", 3_000).first(), Some(&0x02));
+        assert_eq!(sim.receive(b"TW", 3_000), b"\x02?\x60\r\x0200.000N\r");
         assert_eq!(sim.receive(b"T00250\r", 3_000), [0x02, b'?', 0x60, 0x0D]);
         assert_eq!(sim.receive(b"W", 3_000), b"\x0201.250N\r");
         sim.place(Grams(20_000), 4_000);

@@ -205,7 +205,7 @@ impl Transfer {
                 self.state = State::Done;
                 Ok(Some(Step::Done))
             }
-            (State::Blocks, [0x05, status, _, ..] | [0x05, status]) => {
+            (State::Blocks, [0x05, status @ 1..=0xFF, ..]) => {
                 Err(TransferError::Refused { status: *status, bytes: evidence })
             }
             // A tag may repeat its last word; after the end nothing depends on it.

@@ -156,7 +156,7 @@ pub struct CabinetView {
     pub temperature: Result<MilliCelsius, ValueFault>,
     /// The set-point, where it is read and valid.
     pub set_point: Option<MilliCelsius>,
-    /// What the cabinet is doing; `Normal` for a device without a state map.
+    /// What the cabinet is doing; `Normal` for a device without a state map, `Unknown(65535)` when its state was not read.
     pub state: CabinetState,
     /// The door, where it is wired.
     pub door_open: Option<bool>,
