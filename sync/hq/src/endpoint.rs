@@ -58,11 +58,16 @@ pub enum EndpointError {
     Thread(#[source] std::io::Error),
 }
 
+/// Larger than any message of the protocol: an oversize message should be kept aside and answered here, not vanish at the
+/// broker.
+const PACKET_BYTES_MAX: u32 = 256 * 1024;
+
 /// A running endpoint.
 pub struct Endpoint {
     address: SocketAddr,
     stop: watch::Sender<bool>,
-    engine_ended: oneshot::Receiver<()>,
+    /// `None` once it has resolved.
+    engine_ended: Option<oneshot::Receiver<()>>,
     http: JoinHandle<()>,
     ledger: Ledger,
 }
@@ -114,7 +119,7 @@ impl Endpoint {
             .map_err(EndpointError::Thread)?;
         let http = tokio::spawn(http::serve(listener, ledger.clone(), fleet, stop_seen));
         tracing::info!(%address, "HTTP up");
-        Ok(Self { address, stop, engine_ended, http, ledger })
+        Ok(Self { address, stop, engine_ended: Some(engine_ended), http, ledger })
     }
 
     /// Address of the HTTP server.
@@ -122,10 +127,19 @@ impl Endpoint {
         self.address
     }
 
+    /// The ledger, for backups and limits while it is in use.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Waits until the engine ends by itself, which it does only by a fault.
     pub async fn failed(&mut self) {
-        // The sender is dropped, not used: both ways of resolving mean the same.
-        drop((&mut self.engine_ended).await);
+        if let Some(ended) = &mut self.engine_ended {
+            // The sender is dropped, not used: both ways of resolving mean the same.
+            let resolved = ended.await;
+            self.engine_ended = None;
+            drop(resolved);
+        }
     }
 
     /// Stops cleanly: commits what is under way, publishes its acks, says goodbye, closes the ledger.
@@ -146,6 +160,7 @@ fn pipe_config(config: &EndpointConfig) -> PipeConfig {
     pipe.keep_alive_s = config.keep_alive_s;
     pipe.backoff = config.backoff;
     pipe.inflight = 64;
+    pipe.packet_bytes_max = PACKET_BYTES_MAX;
     pipe.subscriptions = topic::hq_filters();
     pipe
 }

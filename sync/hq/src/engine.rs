@@ -33,6 +33,12 @@ const FULL_RETRY_MS: u64 = 10;
 /// How soon a log that could not be read is tried again.
 const READ_RETRY_MS: u64 = 1_000;
 
+/// How often a failing ledger is tried while no store sends anything.
+const PROBE_MS: u64 = 5_000;
+
+/// Rows and bytes per row that a trial writes and removes again: enough to need new pages.
+const PROBE: (u8, usize) = (8, 4_096);
+
 /// How long a stop waits for jobs under way.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -83,6 +89,7 @@ pub(crate) struct Engine {
     done: mpsc::UnboundedSender<Done>,
     begun: Instant,
     pipe_full: bool,
+    probe_at: u64,
 }
 
 /// The channels that the loop listens to.
@@ -127,6 +134,7 @@ impl Engine {
             done: done_in,
             begun: Instant::now(),
             pipe_full: false,
+            probe_at: 0,
         };
         Ok((engine, Inputs { events, done, stop }))
     }
@@ -136,6 +144,7 @@ impl Engine {
         let grown = Arc::clone(&self.grown);
         loop {
             self.publish_due();
+            self.probe();
             self.show();
             let wake = self.wake();
             tokio::select! {
@@ -166,8 +175,9 @@ impl Engine {
         }
         // What does not fit the queue now is acknowledged at the next start.
         self.publish_due();
-        drop(inputs.events);
         self.pipe.close().await;
+        // Only now: a pipe without a receiver ends at once, flushed or not.
+        drop(inputs);
     }
 
     fn now(&self) -> u64 {
@@ -182,6 +192,21 @@ impl Engine {
             None => idle,
         };
         self.begun + Duration::from_millis(at)
+    }
+
+    /// Tries a failing ledger now and then, so that health recovers without traffic.
+    fn probe(&mut self) {
+        let now = self.now();
+        if self.fleet.lock().ledger.fault.is_none() || now < self.probe_at {
+            return;
+        }
+        self.probe_at = now.saturating_add(PROBE_MS);
+        let (rows, bytes) = PROBE;
+        self.submit_note(move |draft| {
+            let keys: Vec<String> = (0..rows).map(|row| format!("probe-{row}")).collect();
+            keys.iter().try_for_each(|key| draft.put_state(key, Some(&vec![0x5a; bytes])))?;
+            keys.iter().try_for_each(|key| draft.put_state(key, None))
+        });
     }
 
     /// Refreshes the numbers that the HTTP server shows.
@@ -232,7 +257,11 @@ impl Engine {
             }
             Arrival::DownAck(store, ack) => {
                 self.seen(store, retained, |_| {});
-                self.down.handle_there(self.now(), store, None);
+                let left =
+                    self.fleet.lock().stores.get(&store).is_some_and(|view| view.present == Some(false));
+                if !(retained && left) {
+                    self.down.handle_there(self.now(), store, None);
+                }
                 self.handle_down_ack(&ack);
             }
             Arrival::Presence(store, present) => {
@@ -262,6 +291,7 @@ impl Engine {
         self.fleet.lock().counters.hellos += 1;
         let now = self.now();
         self.seen(store, false, |view| {
+            view.present = Some(true);
             view.software = hello.software.to_string();
             view.told = hello.head;
         });
@@ -335,13 +365,15 @@ impl Engine {
         let of = (block.log, block.first, block.last());
         match result {
             Ok(ingested) => {
-                self.note_health(Ok(()));
+                // Only a success that wrote something says that the ledger takes facts again.
+                if matches!(ingested.outcome, IngestOutcome::Applied { .. }) {
+                    self.note_health(Ok(()));
+                }
                 self.acks.commit(ingested.ack);
                 self.count_outcome(ingested.outcome);
                 self.judge_outcome(store, ingested.outcome, of);
             }
             Err(LedgerError::Refused(refusal)) => {
-                self.note_health(Ok(()));
                 self.fleet.lock().counters.refused += 1;
                 let raw = Message::Block(Block::clone(block)).encode();
                 let source = topic::name(store, Leaf::Up);

@@ -25,10 +25,10 @@ use tokio::sync::{Mutex, Semaphore, watch};
 
 /// Largest request body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Ledger reads at the same time; each has a connection of its own.
-const READS_MAX: usize = 4;
-/// How long a request waits for its turn to read.
-const READ_WAIT: Duration = Duration::from_secs(10);
+/// Requests at the ledger at the same time; each read has a connection of its own.
+const TURNS_MAX: usize = 8;
+/// How long a request waits for its turn.
+const TURN_WAIT: Duration = Duration::from_secs(10);
 
 const PAGE: &str = include_str!("../../web/index.html");
 
@@ -36,7 +36,7 @@ const PAGE: &str = include_str!("../../web/index.html");
 pub(crate) struct App {
     ledger: Ledger,
     fleet: SharedFleet,
-    reads: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     /// Writers of articles take turns: versions are read, then assigned.
     articles: Mutex<()>,
     /// One verification at a time: it reads the whole file.
@@ -53,7 +53,7 @@ pub(crate) async fn serve(
     let app = Arc::new(App {
         ledger,
         fleet,
-        reads: Arc::new(Semaphore::new(READS_MAX)),
+        turns: Arc::new(Semaphore::new(TURNS_MAX)),
         articles: Mutex::new(()),
         verify: Mutex::new(()),
     });
@@ -160,30 +160,30 @@ impl From<LedgerError> for Failure {
 type Answer = Result<axum::Json<Value>, Failure>;
 
 impl App {
-    /// Runs a read on a thread for blocking work, with a connection of its own.
+    /// Runs a read with a connection of its own.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Failure> {
-        let busy =
-            || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many reads at the same time");
-        let turn = tokio::time::timeout(READ_WAIT, Arc::clone(&self.reads).acquire_owned()).await;
-        let permit = turn.map_err(|_| busy())?.map_err(|_| busy())?;
         let ledger = self.ledger.clone();
-        self.blocking(move || {
-            let result = ledger.reader().and_then(|reader| read(&reader));
-            drop(permit);
-            result
-        })
-        .await
+        self.blocking(move || ledger.reader().and_then(|reader| read(&reader))).await
     }
 
-    /// Runs blocking ledger work on a thread for it.
+    /// Runs ledger work on a thread for blocking work, when it is its turn.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Failure> {
-        match tokio::task::spawn_blocking(work).await {
+        let busy =
+            || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many requests at the same time");
+        let turn = tokio::time::timeout(TURN_WAIT, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(turn);
+            result
+        });
+        match done.await {
             Ok(result) => Ok(result?),
             Err(error) => Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", error.to_string())),
         }
