@@ -5,10 +5,12 @@
     reason = "a command line program speaks on its standard streams"
 )]
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use hil_xtask::{suite, tidy, workspace_root};
-use std::process::ExitCode;
+use hil_demo::{Options, crash};
+use hil_xtask::{bench, suite, tidy, workspace_root};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 
 /// What a developer and CI run.
 #[derive(Parser)]
@@ -22,8 +24,47 @@ struct Arguments {
 enum Task {
     /// Set-up, formatting, lints, licenses, every test, a store day, a short crash campaign.
     Test,
+    /// The store: broker, HQ, agent and every far end; until Ctrl-C, or one scripted day.
+    Demo {
+        /// Runs one scripted day of about two minutes and checks it.
+        #[arg(long)]
+        once: bool,
+        /// Prints only the closing JSON line on standard output.
+        #[arg(long)]
+        json: bool,
+        /// The day to run.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// SIGKILL of the agent at random instants under till load.
+    Crash {
+        /// How often the agent is killed.
+        #[arg(long, default_value_t = 200)]
+        rounds: u32,
+        /// Which random instants.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Prints one JSON line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Benchmarks, always against a bare baseline in the same run.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Architecture and house rules.
     Tidy,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Group commit with 1, 8 and 64 waiting tills against a bare SQLite insert of the same bytes.
+    Ledger {
+        /// Prints one JSON line instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -42,6 +83,18 @@ fn run(task: Task) -> Result<bool> {
     let root = workspace_root();
     match task {
         Task::Test => suite::run(&root),
+        Task::Demo { once, json, seed } => {
+            let programs = programs(&root)?;
+            let options = Options { seed, json, programs, profiles: root.join("configs/devices") };
+            wait(async {
+                if once { hil_demo::day(options).await } else { hil_demo::interactive(options).await }
+            })
+        }
+        Task::Crash { rounds, seed, json } => {
+            let programs = programs(&root)?;
+            wait(crash::campaign(crash::Options { rounds, seed, json, programs }))
+        }
+        Task::Bench { what: Bench::Ledger { json } } => bench::ledger(&root, json).map(|()| true),
         Task::Tidy => {
             let found = tidy::check(&root)?;
             for finding in &found {
@@ -51,4 +104,26 @@ fn run(task: Task) -> Result<bool> {
             Ok(found.is_empty())
         }
     }
+}
+
+fn wait(work: impl Future<Output = Result<bool>>) -> Result<bool> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(work)
+}
+
+/// Builds the programs under test and says in which folder they are.
+fn programs(root: &Path) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(root)
+        .args(["build", "--quiet", "-p", "sync-hq", "-p", "edge-agent", "-p", "edge-ctl"])
+        .stdin(Stdio::null())
+        .status()
+        .context("cargo build does not start")?;
+    if !status.success() {
+        bail!("the programs under test do not build");
+    }
+    let myself = std::env::current_exe().context("the path of this program")?;
+    Ok(myself.parent().context("this program lies in no folder")?.to_owned())
 }

@@ -10,8 +10,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Debian packages and how to see that each is there.
-const PACKAGES: &[(&str, fn() -> bool)] = &[
+/// A Debian package and how to see that it is there.
+type Package = (&'static str, fn() -> bool);
+
+/// What the far ends need.
+const PACKAGES: &[Package] = &[
     ("mosquitto", || hil_rig::processes::find_program("mosquitto").is_some()),
     ("dbus", || hil_rig::processes::find_program("dbus-daemon").is_some()),
     ("python3", || hil_rig::processes::find_program("python3").is_some()),

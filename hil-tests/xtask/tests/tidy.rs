@@ -11,8 +11,11 @@ fn the_checkout_is_tidy() {
     assert!(list.is_empty(), "{} findings:\n{}", list.len(), list.join("\n"));
 }
 
-/// Metadata of a made-up workspace: (package, what it names, kind of naming).
-fn graph(packages: &[(&str, &[(&str, Option<&str>)])], outside: &[(&str, &[&str])]) -> Graph {
+/// A package and what it names, with the kind of naming.
+type Member<'a> = (&'a str, &'a [(&'a str, Option<&'a str>)]);
+
+/// Metadata of a made-up workspace.
+fn graph(packages: &[Member<'_>], outside: &[(&str, &[&str])]) -> Graph {
     let ids: Vec<_> = packages.iter().map(|(name, _)| json!(name)).collect();
     let mut list: Vec<_> = packages
         .iter()

@@ -1,0 +1,161 @@
+//! The kitchen: steam batches ordered at the agent, cooked by simulated steamers that count what they really ran.
+//!
+//! One cook per steamer: order a batch, wait until it is ready (or thrown away), load cold food, order the next one.
+
+use crate::books::Batch;
+use crate::catalogue::FRESH;
+use crate::posting::Outcome;
+use crate::random::Random;
+use crate::tills::{Shop, locked};
+use anyhow::{Context, Result, bail};
+use drv_sim::steamer::SteamerConfig;
+use drv_sim::{ModbusSim, SteamerSim};
+use hil_rig::clock::now_ms;
+use hil_rig::http;
+use hil_rig::modbus_tcp::ModbusTcp;
+use serde_json::json;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Steamers of the store.
+pub(crate) const STEAMERS: u8 = 6;
+/// How long a program steams at its set-point.
+const STEAM_S: u32 = 4;
+/// How long a cook waits for a batch: cooking plus every outage of the day.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The steamers on their bus.
+pub(crate) struct Kitchen {
+    bus: Arc<Mutex<ModbusSim>>,
+    _server: ModbusTcp,
+}
+
+/// Name of a steamer, counted from 0.
+pub(crate) fn name(index: u8) -> String {
+    format!("steamer-{}", index + 1)
+}
+
+/// First unit of a steamer; each takes three.
+pub(crate) fn unit(index: u8) -> u8 {
+    1 + index * 3
+}
+
+impl Kitchen {
+    /// Serves the steamers on `port`.
+    pub(crate) async fn start(port: u16, seed: u64) -> Result<Self> {
+        let mut bus = ModbusSim::new(seed);
+        let config = SteamerConfig {
+            chamber_tau_ms: 1_000,
+            core_tau_ms: 1_200,
+            steam_ms: u64::from(STEAM_S) * 1000,
+            ..SteamerConfig::default()
+        };
+        for index in 0..STEAMERS {
+            bus.add_steamer(unit(index), SteamerSim::new(config, 0));
+        }
+        let bus = Arc::new(Mutex::new(bus));
+        let server = ModbusTcp::start(port, Arc::clone(&bus)).await.context("serve the steamers")?;
+        Ok(Self { bus, _server: server })
+    }
+
+    /// Programs that steamer `index` really started and finished.
+    pub(crate) fn runs(&self, index: u8) -> (u64, u64) {
+        let now = now_ms();
+        let mut bus = locked(&self.bus);
+        bus.steamer_mut(unit(index)).map_or((0, 0), |steamer| {
+            steamer.ended(now);
+            (steamer.runs_started(), steamer.runs_completed())
+        })
+    }
+
+    /// One cook at steamer `index`, until told to stop; the batch under way is finished.
+    pub(crate) async fn cook(
+        self: Arc<Self>,
+        index: u8,
+        shop: Arc<Shop>,
+        pause_ms: (u64, u64),
+        mut random: Random,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut number = 0;
+        while !*stop.borrow_and_update() {
+            number += 1;
+            // The second batch of every other steamer is left to expire.
+            let expires = number == 2 && index.is_multiple_of(2);
+            if let Err(error) = self.batch(index, number, expires, &shop, &mut random).await {
+                shop.books().fault(format!("{}: {error:#}", name(index)));
+                return;
+            }
+            let pause = random.millis(pause_ms.0, pause_ms.1);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    async fn batch(
+        &self,
+        index: u8,
+        number: u32,
+        expires: bool,
+        shop: &Shop,
+        random: &mut Random,
+    ) -> Result<()> {
+        let sku = FRESH[usize::from(index) % FRESH.len()];
+        let quantity = random.signed(2, 30) * 1000;
+        let body = json!({
+            "device": name(index), "sku": sku, "quantity_milli": quantity, "program": 1,
+            "set_point_mc": 100_000, "core_min_mc": 75_000, "steam_s": STEAM_S,
+            "hold_limit_s": if expires { 3 } else { 14_400 },
+        });
+        self.load_food(index);
+        let key = format!("batch-{index}-{number}");
+        let id = match shop.counter.post("/v1/batches", &key, &body, random).await? {
+            Outcome::Accepted { id, replayed } => {
+                let mut books = shop.books();
+                books.replayed += u64::from(replayed);
+                let batch = Batch { device: name(index), sku, quantity, expires };
+                books.batches.insert(id.clone(), batch);
+                if expires {
+                    // The agent itself must write it off.
+                    books.moved(sku, -quantity);
+                }
+                id
+            }
+            refused @ Outcome::Refused { .. } => bail!("batch {number}: {refused:?}"),
+        };
+        let end = if expires { "discarded" } else { "hold" };
+        self.wait_for(shop, &id, end, random).await
+    }
+
+    fn load_food(&self, index: u8) {
+        let now = now_ms();
+        if let Some(steamer) = locked(&self.bus).steamer_mut(unit(index)) {
+            steamer.load_food(now);
+        }
+    }
+
+    async fn wait_for(&self, shop: &Shop, id: &str, end: &str, random: &mut Random) -> Result<()> {
+        let started = Instant::now();
+        let mut last = String::from("nothing");
+        while started.elapsed() < PATIENCE {
+            if let Ok(answer) = http::get(shop.counter.server(), "/v1/batches").await {
+                let body = answer.json();
+                let rows = body["batches"].as_array().map(Vec::as_slice).unwrap_or_default();
+                if let Some(row) = rows.iter().find(|row| row["id"] == id) {
+                    last = row["state"].as_str().unwrap_or_default().to_owned();
+                    if last == end {
+                        return Ok(());
+                    }
+                    if last == "discarded" {
+                        bail!("batch {id} was thrown away: {row}");
+                    }
+                }
+            }
+            tokio::time::sleep(random.millis(200, 400)).await;
+        }
+        bail!("batch {id} never came to {end}, last it was {last}")
+    }
+}
