@@ -10,10 +10,10 @@
 //! | State | Reading | Proposal |
 //! |---|---|---|
 //! | Ready | usable, net >= 20 e | Accept |
-//! | Latched | centre of zero, or net < 20 e | Clear |
+//! | Latched | centre of zero, net < 20 e, or net below zero | Clear |
 //! | Latched | usable, net >= 20 e, differs from the latched net by >= 20 e | Accept: a new weighing of the whole load |
 //! | Latched | usable, differs by less | none: the same load, a touched pan, or the load found after a restart |
-//! | Unknown | centre of zero, or net < 20 e | Clear |
+//! | Unknown | as Latched | Clear |
 //!
 //! Goods added to a recorded load are therefore a second weighing of the sum; the till decides which one it takes.
 //!
@@ -189,7 +189,7 @@ impl Latch {
         if !reading.stable || reading.age_ms >= AGE_MS_MAX {
             return None;
         }
-        let empty = reading.centre_of_zero || reading.net < self.minimum;
+        let empty = self.shows_empty(reading);
         if self.pending.is_some() {
             self.emptied |= empty;
             return None;
@@ -197,6 +197,12 @@ impl Latch {
         let work = self.propose(reading, empty);
         self.pending = work;
         work
+    }
+
+    /// Whether a stable reading shows an empty pan. A frame without a weight (over capacity) shows nothing of the kind.
+    fn shows_empty(&self, reading: &Reading) -> bool {
+        let light = reading.usable && reading.net < self.minimum;
+        reading.centre_of_zero || light || reading.net.0 < 0
     }
 
     /// The proposal for a stable, live reading.
@@ -245,7 +251,7 @@ impl Latch {
         if self.pending.is_some() || !live.stable || live.age_ms >= AGE_MS_MAX {
             return Screen::Measuring { net: shown };
         }
-        let empty = live.centre_of_zero || live.net < self.minimum;
+        let empty = self.shows_empty(&live);
         match self.durable {
             LatchState::Ready | LatchState::Latched { .. } if !live.usable && !empty => {
                 Screen::Fault { reason: "the load is outside the range of the scale".into() }

@@ -108,6 +108,10 @@ fn a_load_beyond_the_range_is_a_fault_on_the_screen() {
     let mut latch = latch();
     latch.step(&Reading { usable: false, ..stable(90_000) });
     assert_eq!(latch.screen().word(), "fault");
+    accept(&mut latch, 500, 1);
+    // Over capacity comes as a status without a weight: that is not an empty pan.
+    assert_eq!(latch.step(&Reading { usable: false, centre_of_zero: false, ..stable(0) }), None);
+    assert_eq!(latch.step(&stable(500)), None, "still the recorded load");
     latch.fault("no answer");
     assert_eq!(latch.screen(), Screen::Fault { reason: "no answer".into() });
 }
