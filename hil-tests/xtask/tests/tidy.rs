@@ -48,13 +48,16 @@ fn an_arrow_that_points_up_is_found() {
 }
 
 #[test]
-fn tests_may_name_what_code_may_not_but_not_the_rig() {
+fn tests_may_name_what_code_may_not() {
     let fine = graph(&[("drv-host", &[("drv-sim", Some("dev"))]), ("drv-sim", &[])], &[]);
     assert_eq!(tidy::arrows(&fine), vec![]);
     let code = graph(&[("drv-host", &[("drv-sim", None)]), ("drv-sim", &[])], &[]);
     assert_eq!(tidy::arrows(&code).len(), 1);
-    let rig = graph(&[("drv-host", &[("hil-rig", Some("dev"))]), ("hil-rig", &[])], &[]);
-    assert_eq!(tidy::arrows(&rig).len(), 1);
+    let rig = |kind| graph(&[("drv-host", &[("hil-rig", kind)]), ("hil-rig", &[])], &[]);
+    assert_eq!(tidy::arrows(&rig(Some("dev"))), vec![]);
+    assert_eq!(tidy::arrows(&rig(None)).len(), 1);
+    let pure = graph(&[("edge-core", &[("hil-rig", Some("dev"))]), ("hil-rig", &[])], &[]);
+    assert_eq!(tidy::arrows(&pure).len(), 1);
 }
 
 #[test]
