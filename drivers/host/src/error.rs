@@ -27,6 +27,14 @@ pub enum HostError {
         /// What the check said.
         reason: String,
     },
+    /// A profile file cannot be used.
+    #[error("{path}: {reason}")]
+    ProfileFile {
+        /// The file or its folder.
+        path: String,
+        /// What is wrong, with line and column where there is one.
+        reason: String,
+    },
     /// The operating system refused a thread.
     #[error("cannot start the thread of {owner}: {source}")]
     Thread {

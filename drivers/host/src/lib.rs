@@ -16,6 +16,7 @@
 //! | [`event`] | readings, results, jobs |
 //! | [`health`] | the health state machine of a device |
 //! | [`host`] | start, jobs, snapshots, stop |
+//! | [`profiles`] | device profiles from a folder |
 //! | [`clock`] | the clocks that stamp events |
 //! | `scale`, `bus`, `w1`, `ble` | the drivers; `serial` and `wire` are what they run on |
 //! | `supervise`, `registry`, `pace` | threads and restarts; reporting; backoff and log gates |
@@ -29,6 +30,7 @@ pub mod event;
 pub mod health;
 pub mod host;
 mod pace;
+pub mod profiles;
 mod registry;
 mod scale;
 mod serial;

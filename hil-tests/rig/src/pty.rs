@@ -70,6 +70,8 @@ impl FarEnd {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = stop.clone();
         let serve = move || {
+            // The whole terminal moves in: its slave end must stay open as long as the thread serves.
+            let pty = pty;
             while !asked.load(Ordering::Acquire) {
                 let Ok(input) = read_some(&pty.master) else { return };
                 let output =

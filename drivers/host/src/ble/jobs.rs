@@ -50,11 +50,11 @@ impl Queue {
 
     /// Starts the first job that may run: its tag is reachable and no earlier job of that tag is left.
     pub(crate) fn start(&mut self, now: Instant, reachable: impl Fn(&str) -> bool) -> Option<TagJob> {
+        if self.entries.iter().any(|entry| entry.running) {
+            return None;
+        }
         let mut earlier = BTreeSet::new();
         for entry in &mut self.entries {
-            if entry.running {
-                return None;
-            }
             let first = earlier.insert(entry.job.tag.clone());
             if first && entry.not_before <= now && reachable(&entry.job.tag) {
                 entry.running = true;
