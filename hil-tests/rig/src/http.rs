@@ -122,7 +122,8 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     request: &Request<'_>,
 ) -> Result<Answer, HttpError> {
     let body = request.body.map(|body| body.to_string()).unwrap_or_default();
-    let mut text = format!("{} {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n", request.method, request.path);
+    let mut text =
+        format!("{} {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n", request.method, request.path);
     for (name, value) in request.headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -140,7 +141,8 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
 /// Reads a whole answer: status line, headers, body by length, by chunks, or to the end.
 fn parse(raw: &[u8]) -> Result<Answer, HttpError> {
     let malformed = |what: &str| HttpError::Malformed(what.into());
-    let split = raw.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(|| malformed("no end of headers"))?;
+    let split =
+        raw.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(|| malformed("no end of headers"))?;
     let (head, body) = raw.split_at(split + 4);
     let head = std::str::from_utf8(head).map_err(|_| malformed("headers are not text"))?;
     let mut lines = head.lines();
@@ -191,7 +193,8 @@ mod tests {
         let by_length = parse(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}").unwrap();
         assert_eq!((by_length.status, by_length.body.as_slice()), (201, b"{}".as_slice()));
         let chunked =
-            parse(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n").unwrap();
+            parse(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+                .unwrap();
         assert_eq!(chunked.body, b"abcde");
         assert_eq!(parse(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().body, b"");
     }

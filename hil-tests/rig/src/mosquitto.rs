@@ -61,7 +61,8 @@ impl Broker {
         command.arg("-c").arg(self.folder.join("mosquitto.conf"));
         let mut process = Process::start("mosquitto", command, &self.folder.join("mosquitto.log"))?;
         let port = self.port;
-        let listens = || async move { tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() };
+        let listens =
+            || async move { tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() };
         let waited = until("mosquitto to listen", START_LIMIT, listens).await;
         if !process.runs() {
             return Err(RigError::State(format!("mosquitto ended at once, see {}", process.log().display())));

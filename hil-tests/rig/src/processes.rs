@@ -43,13 +43,8 @@ impl Process {
         let failed = |source| RigError::Process { what: format!("{name} does not start"), source };
         let out = append(log).map_err(failed)?;
         let err = out.try_clone().map_err(failed)?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+        let child =
+            command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn().map_err(failed)?;
         Ok(Self { name: name.into(), child, log: log.into() })
     }
 
@@ -71,9 +66,10 @@ impl Process {
     /// SIGKILL to the group; returns when the program is gone.
     pub fn kill(&mut self) -> Result<ExitStatus, RigError> {
         self.signal(Signal::KILL)?;
-        self.child
-            .wait()
-            .map_err(|source| RigError::Process { what: format!("{} cannot be waited for", self.name), source })
+        self.child.wait().map_err(|source| RigError::Process {
+            what: format!("{} cannot be waited for", self.name),
+            source,
+        })
     }
 
     /// SIGTERM, then waits up to `limit`. A program that is still there is killed and reported.
@@ -142,7 +138,9 @@ mod tests {
         let log = folder.path().join("log");
         let mut process = Process::start("parent", shell("sleep 600 & echo $!; wait"), &log).unwrap();
         let read = || std::fs::read_to_string(&log).unwrap_or_default();
-        crate::until("the child's id", Duration::from_secs(10), || async { read().ends_with('\n') }).await.unwrap();
+        crate::until("the child's id", Duration::from_secs(10), || async { read().ends_with('\n') })
+            .await
+            .unwrap();
         let child = PathBuf::from(format!("/proc/{}/stat", read().trim()));
         process.kill().unwrap();
         // Gone, or a zombie of a container's init that reaps late.
