@@ -360,6 +360,9 @@ impl Watch {
         self.last_ms = Some(now.mono_ms);
         self.state.wall = now.wall;
         let mut out = Outcome::default();
+        // A silent device does not say what it does: it is taken to go on with it.
+        let silent = sample.value == Value::NoAnswer;
+        let sample = &Sample { phase: if silent { self.state.phase } else { sample.phase }, ..*sample };
         let frozen = self.freeze(sample, elapsed, now.wall, &mut out);
         self.answers(sample, elapsed, now.wall, &mut out);
         self.temperatures(sample.value, elapsed, frozen, now.wall, &mut out);
@@ -392,7 +395,7 @@ impl Watch {
         let exhausted = state.frozen_ms >= cap;
         let look = Look {
             kind: AlarmKind::DefrostTooLong,
-            holds: freezing && exhausted && sample.phase != Phase::Door,
+            holds: freezing && exhausted && sample.phase != Phase::Door && sample.value != Value::NoAnswer,
             ended: !freezing,
             delay_ms: 0,
             value: None,

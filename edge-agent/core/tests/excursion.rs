@@ -122,6 +122,18 @@ fn a_flapping_defrost_cannot_freeze_for_ever() {
 }
 
 #[test]
+fn silence_neither_ends_a_defrost_nor_renews_its_allowance() {
+    let mut watch = Watch::new(limits());
+    assert!(run(&mut watch, &warm(9_000, Phase::Defrost), 0, 40).is_empty());
+    let lost: Vec<_> =
+        run(&mut watch, &Sample::plain(Value::NoAnswer), 41, 70).iter().map(|(m, d)| (*m, kind(d))).collect();
+    assert_eq!(lost, [(41, (AlarmKind::Lost, true)),]);
+    let back: Vec<_> =
+        run(&mut watch, &warm(9_000, Phase::Defrost), 71, 71).iter().map(|(_, d)| kind(d)).collect();
+    assert!(back.contains(&(AlarmKind::DefrostTooLong, true)), "{back:?}");
+}
+
+#[test]
 fn an_open_door_has_its_own_alarm() {
     let mut watch = Watch::new(limits());
     let seen: Vec<_> =
