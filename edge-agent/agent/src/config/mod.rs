@@ -1,0 +1,259 @@
+//! Configuration: one TOML file, a folder of drop-ins, device profiles; read as a whole or refused as a whole.
+//!
+//! Contract
+//! * `FILE` plus `FILE.d/*.toml` in name order (see [`tree`] for how they merge).
+//! * Every complaint reads `file:line:column: key: expected X, found Y`. Structure errors end the reading; otherwise all
+//!   complaints are reported together.
+//! * Relative paths are relative to the folder of `FILE`.
+//! * Nothing here starts anything: [`load`] either gives a checked [`Config`] or complaints.
+
+mod check;
+mod de;
+mod sections;
+mod tree;
+
+pub use sections::*;
+pub use tree::Place;
+
+use drv_host::HostConfig;
+use drv_protocol::profile::Profile;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use tree::Node;
+
+/// One complaint about the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where.
+    pub place: Place,
+    /// Which key, empty for the file itself.
+    pub key: String,
+    /// What would have been accepted.
+    pub expected: String,
+    /// What was there.
+    pub found: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, key, expected, found } = self;
+        match key.as_str() {
+            "" => write!(f, "{place}: expected {expected}, found {found}"),
+            key => write!(f, "{place}: {key}: expected {expected}, found {found}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Every complaint of one reading; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The main file as it was named.
+    pub path: PathBuf,
+    /// Files that were read, in order.
+    pub files: Vec<PathBuf>,
+    /// Who this store is.
+    pub store: StoreSection,
+    /// Where facts are kept.
+    pub ledger: LedgerSection,
+    /// Where people and tills connect.
+    pub api: ApiSection,
+    /// The way to headquarters.
+    pub hq: Option<HqSection>,
+    /// Shares per sales channel.
+    pub channels: Channels,
+    /// Raw samples.
+    pub telemetry: TelemetrySection,
+    /// The price and tag pump.
+    pub prices: PricesSection,
+    /// Rules for steamers.
+    pub steam: SteamSection,
+    /// Defaults of cabinets.
+    pub cabinets: CabinetsSection,
+    /// What the doctor expects of backups.
+    pub backup: BackupSection,
+    /// Devices.
+    pub host: HostConfig,
+    /// Device profiles by name.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// The file's own shape.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileShape {
+    store: StoreSection,
+    ledger: LedgerSection,
+    api: ApiSection,
+    hq: Option<HqSection>,
+    #[serde(default)]
+    channels: Channels,
+    profiles: Option<ProfilesSection>,
+    #[serde(default)]
+    telemetry: TelemetrySection,
+    #[serde(default)]
+    prices: PricesSection,
+    #[serde(default)]
+    steam: SteamSection,
+    #[serde(default)]
+    cabinets: CabinetsSection,
+    #[serde(default)]
+    backup: BackupSection,
+    #[serde(default)]
+    bus: Vec<drv_host::config::BusConfig>,
+    #[serde(default)]
+    scale: Vec<drv_host::config::ScaleConfig>,
+    #[serde(default)]
+    cabinet: Vec<drv_host::config::CabinetConfig>,
+    #[serde(default)]
+    steamer: Vec<drv_host::config::SteamerConfig>,
+    #[serde(default)]
+    tag: Vec<drv_host::config::TagConfig>,
+    ble: Option<drv_host::config::BleConfig>,
+    w1: Option<drv_host::config::W1Config>,
+}
+
+/// Reads and checks `path` with its drop-ins and profiles.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let (root, files) = read_tree(path)?;
+    let shape: FileShape = de::read(&root)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    let profiles = match &shape.profiles {
+        Some(section) => read_profiles(&base.join(&section.dir), &root)?,
+        None => BTreeMap::new(),
+    };
+    let mut config = Config {
+        path: path.to_path_buf(),
+        files,
+        store: shape.store,
+        ledger: shape.ledger,
+        api: shape.api,
+        hq: shape.hq,
+        channels: shape.channels,
+        telemetry: shape.telemetry,
+        prices: shape.prices,
+        steam: shape.steam,
+        cabinets: shape.cabinets,
+        backup: shape.backup,
+        host: HostConfig {
+            bus: shape.bus,
+            scale: shape.scale,
+            cabinet: shape.cabinet,
+            steamer: shape.steamer,
+            tag: shape.tag,
+            ble: shape.ble,
+            w1: shape.w1,
+        },
+        profiles,
+    };
+    config.ledger.dir = base.join(&config.ledger.dir);
+    config.api.socket = base.join(&config.api.socket);
+    let complaints = check::check(&config, &root);
+    if complaints.is_empty() { Ok(config) } else { Err(ConfigErrors(complaints)) }
+}
+
+/// The main file and its drop-ins as one tree.
+fn read_tree(path: &Path) -> Result<(Node, Vec<PathBuf>), ConfigError> {
+    let mut files = vec![path.to_path_buf()];
+    let mut folder = path.as_os_str().to_os_string();
+    folder.push(".d");
+    // `store.toml` is completed by `store.toml.d` or, shorter to type, `store.d`.
+    for folder in [PathBuf::from(folder), path.with_extension("d")] {
+        files.extend(toml_files(&folder)?);
+    }
+    let mut root: Option<Node> = None;
+    for file in &files {
+        let node = tree::parse(&file.display().to_string(), &read_text(file)?)?;
+        match &mut root {
+            Some(root) => tree::merge(root, node, "")?,
+            None => root = Some(node),
+        }
+    }
+    let root = root.expect("the list of files starts with the main file");
+    Ok((root, files))
+}
+
+/// `*.toml` of a folder in name order; a missing folder has none.
+fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(folder, "a readable folder", &error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| unreadable(folder, "a readable folder", &error))?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_text(file: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(file).map_err(|error| unreadable(file, "a readable UTF-8 file", &error))
+}
+
+fn unreadable(path: &Path, expected: &str, error: &std::io::Error) -> ConfigError {
+    ConfigError {
+        place: Place { file: path.display().to_string().into(), line: 1, column: 1 },
+        key: String::new(),
+        expected: expected.into(),
+        found: error.to_string(),
+    }
+}
+
+/// Every profile of the folder, each through its own check.
+fn read_profiles(folder: &Path, root: &Node) -> Result<BTreeMap<String, Profile>, ConfigErrors> {
+    if !folder.is_dir() {
+        return Err(ConfigError {
+            place: tree::find(root, "profiles.dir"),
+            key: "profiles.dir".into(),
+            expected: "a folder of device profiles".into(),
+            found: format!("nothing at {}", folder.display()),
+        }
+        .into());
+    }
+    let mut profiles = BTreeMap::new();
+    for file in toml_files(folder)? {
+        let node = tree::parse(&file.display().to_string(), &read_text(&file)?)?;
+        let profile: Profile = de::read(&node)?;
+        profile.check().map_err(|error| ConfigError {
+            place: node.place.clone(),
+            key: String::new(),
+            expected: "a consistent profile".into(),
+            found: error.to_string(),
+        })?;
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        profiles.insert(name, profile);
+    }
+    Ok(profiles)
+}

@@ -1,0 +1,307 @@
+//! The device loop: one task that turns device events into facts, with one state per device.
+//!
+//! Contract
+//! * Events come through one bounded channel, results of ledger jobs through another; each device has at most one job under
+//!   way, so the second one is bounded by the number of devices.
+//! * At start every state is rebuilt from the ledger: latches, watches, minutes, batches, open alarms, presence. No alarm is
+//!   raised twice, no batch is run twice, no load is counted twice.
+//! * A device that misbehaves changes its own state only; what it floods is dropped and counted.
+
+mod alarms;
+mod cabinets;
+pub mod holds;
+mod presence;
+mod registry;
+mod scales;
+mod start;
+mod steam_flags;
+mod steamers;
+
+pub use registry::{DeviceView, Registry};
+pub use steamers::BATCHES_MAX;
+pub(crate) use steamers::batch_key;
+
+use crate::daemon::Daemon;
+use cabinets::{Cabinet, Watched};
+use drv_host::{DeviceBody, DeviceEvent, Health, HealthState};
+use edge_api::DeviceReading;
+use edge_core::Moment;
+use edge_core::batch::Batch;
+use presence::Presence;
+use scales::{Latched, Scale};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use steamers::{Steamed, Steamer};
+use sync_model::{BatchRef, DeviceId, Event, Milli};
+use sync_store::{Draft, LedgerError, Refusal};
+use tokio::sync::{mpsc, watch};
+
+/// Device events that wait for the loop.
+pub const EVENTS_MAX: usize = 4_096;
+/// Orders of the API that wait for the loop.
+pub const ORDERS_MAX: usize = 1_024;
+/// Period of everything that only time drives.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What others tell the device loop, after the ledger has it.
+#[derive(Debug)]
+pub enum Order {
+    /// A batch was queued.
+    Batch(Box<Batch>),
+    /// A till sold from a held batch.
+    Sold {
+        /// The batch.
+        batch: BatchRef,
+        /// How much.
+        quantity: Milli,
+    },
+}
+
+/// What the price pump hears of tags.
+#[derive(Debug)]
+pub struct TagNews {
+    /// Number of the job.
+    pub job: u64,
+    /// Image hash, or why not.
+    pub result: Result<[u8; 8], String>,
+}
+
+/// Whose ledger job ended.
+enum Key {
+    Device(DeviceId),
+    Presence(DeviceId, bool),
+}
+
+/// How it ended.
+enum Done {
+    Scale(Latched),
+    Cabinet(Watched),
+    Steamer(Steamed),
+    Presence(bool),
+}
+
+/// What every device of the loop can reach.
+struct Desk {
+    daemon: Arc<Daemon>,
+    done: mpsc::UnboundedSender<(Key, Done)>,
+    jobs: Cell<u64>,
+}
+
+impl Desk {
+    /// Queues a ledger job whose result comes back to the loop.
+    fn submit<T: Send + 'static>(
+        &self,
+        key: Key,
+        job: impl FnOnce(&mut Draft<'_>) -> Result<T, Refusal> + Send + 'static,
+        wrap: impl FnOnce(Result<T, LedgerError>) -> Done + Send + 'static,
+    ) -> Result<(), LedgerError> {
+        let done = self.done.clone();
+        // A loop that has ended does not need the result.
+        self.daemon.ledger.submit(job, move |result| drop(done.send((key, wrap(result)))))
+    }
+
+    /// A fresh number for a job of the drivers.
+    fn job(&self) -> u64 {
+        let job = self.jobs.get().wrapping_add(1);
+        self.jobs.set(job);
+        job
+    }
+
+    /// Keeps a raw sample, unless space is short.
+    fn telemetry(&self, device: &DeviceId, wall_ms: i64, value: Option<i32>) {
+        self.daemon.sample(device, wall_ms, value);
+    }
+}
+
+/// One configured device.
+enum Unit {
+    Scale(Box<Scale>),
+    Cabinet(Box<Cabinet>),
+    Steamer(Box<Steamer>),
+    Tag(DeviceId),
+}
+
+/// The loop's state.
+struct Loop {
+    desk: Desk,
+    units: BTreeMap<String, Unit>,
+    presence: Presence,
+    tags: mpsc::Sender<TagNews>,
+}
+
+/// Channels of one run of the loop.
+pub(crate) struct Inputs {
+    pub(crate) events: mpsc::Receiver<DeviceEvent>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) tags: mpsc::Sender<TagNews>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// Runs until `stop` turns true; gives the order channel back for the next run.
+pub(crate) async fn run(daemon: Arc<Daemon>, inputs: Inputs) -> mpsc::Receiver<Order> {
+    let Inputs { mut events, mut orders, tags, mut stop } = inputs;
+    let (done, mut results) = mpsc::unbounded_channel();
+    // Job numbers of different runs must differ: an answer to an earlier run's job may still come.
+    let desk = Desk { daemon: daemon.clone(), done, jobs: Cell::new(daemon.clock.mono_ms() << 16) };
+    let rebuilt = start::rebuild(&daemon).await;
+    let mut state = Loop { desk, units: rebuilt.units, presence: rebuilt.presence, tags };
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !*stop.borrow() {
+        tokio::select! {
+            biased;
+            _ = stop.changed() => {}
+            Some((key, done)) = results.recv() => state.done(key, done),
+            Some(order) = orders.recv() => state.order(order),
+            _ = tick.tick() => state.tick(),
+            Some(event) = events.recv() => state.event(event),
+        }
+        daemon.pulses.devices(daemon.clock.mono_ms());
+    }
+    orders
+}
+
+impl Loop {
+    fn now(&self) -> Moment {
+        let clock = &self.desk.daemon.clock;
+        Moment::new(clock.mono_ms(), clock.wall_ms())
+    }
+
+    fn event(&mut self, event: DeviceEvent) {
+        let Some(unit) = self.units.get_mut(event.device.as_ref()) else {
+            tracing::debug!(device = %event.device, "event of a device that is not configured");
+            return;
+        };
+        let now = Moment::new(event.mono_ms, event.wall_ms);
+        if matches!(
+            event.body,
+            DeviceBody::Weight(_)
+                | DeviceBody::Temperature(_)
+                | DeviceBody::Steamer(_)
+                | DeviceBody::TagSeen { .. }
+        ) && let Ok(id) = DeviceId::new(&event.device)
+        {
+            self.desk.daemon.registry.update(&id, |view| {
+                view.seen = true;
+                view.last_seen_ms = Some(event.wall_ms);
+            });
+        }
+        match (unit, event.body) {
+            (Unit::Scale(scale), DeviceBody::Weight(reading)) => {
+                scale.reading(&self.desk, &reading, event.mono_ms, event.wall_ms);
+            }
+            (Unit::Scale(scale), DeviceBody::WeightBad { reason }) => scale.fault(&self.desk, &reason),
+            (Unit::Cabinet(cabinet), DeviceBody::Temperature(reading)) => {
+                cabinet.reading(&self.desk, &reading, now);
+            }
+            (Unit::Steamer(steamer), DeviceBody::Steamer(reading)) => {
+                steamer.reading(&self.desk, &reading, now);
+            }
+            (Unit::Steamer(steamer), DeviceBody::SteamerCommand { job, result }) => {
+                steamer.commanded(&self.desk, job, &result, now);
+            }
+            (Unit::Tag(id), DeviceBody::TagSeen { battery_mv, rssi, .. }) => {
+                let signal = rssi;
+                self.desk.daemon.registry.update(id, |view| {
+                    if let Some(DeviceReading::Tag { battery_mv: battery, rssi, .. }) = &mut view.reading {
+                        *battery = Some(battery_mv);
+                        *rssi = signal;
+                    }
+                });
+            }
+            (Unit::Tag(_), DeviceBody::TagWritten { job, result }) => {
+                if self.tags.try_send(TagNews { job, result }).is_err() {
+                    tracing::warn!(job, "answer of a tag was dropped; its job is tried again");
+                }
+            }
+            (_, DeviceBody::Health(health)) => self.health(&event.device, &health),
+            (_, body) => tracing::warn!(device = %event.device, ?body, "event does not fit the device"),
+        }
+    }
+
+    fn health(&mut self, device: &str, health: &Health) {
+        let Ok(id) = DeviceId::new(device) else { return };
+        let present = match health.state {
+            HealthState::Seen | HealthState::Ok | HealthState::Degraded => true,
+            HealthState::Lost | HealthState::Failed => false,
+        };
+        self.desk.daemon.registry.update(&id, |view| {
+            view.health = Some(health.state);
+            view.reason.clone_from(&health.reason);
+            view.counters = health.counters;
+            view.seen |= present;
+        });
+        self.presence.set(&id, present, &health.reason);
+        match self.units.get_mut(device) {
+            Some(Unit::Scale(scale)) if !present => scale.fault(&self.desk, &health.reason),
+            Some(Unit::Cabinet(cabinet)) => cabinet.silent(!present),
+            Some(Unit::Steamer(steamer)) => steamer.silent(!present),
+            Some(Unit::Scale(_) | Unit::Tag(_)) | None => {}
+        }
+        self.write_presence();
+    }
+
+    fn write_presence(&mut self) {
+        let now = self.desk.daemon.clock.mono_ms();
+        for (device, present, fact) in self.presence.due(now) {
+            let event = Event::new(self.desk.daemon.clock.stamp(), fact);
+            let submitted = self.desk.submit(
+                Key::Presence(device.clone(), present),
+                move |draft| draft.append(&event),
+                |result| Done::Presence(result.is_ok()),
+            );
+            if submitted.is_err() {
+                self.presence.written(&device, present, false, now);
+            }
+        }
+    }
+
+    fn done(&mut self, key: Key, done: Done) {
+        let now = self.now();
+        match (key, done) {
+            (Key::Presence(device, present), Done::Presence(ok)) => {
+                self.presence.written(&device, present, ok, now.mono_ms);
+            }
+            (Key::Device(device), done) => match (self.units.get_mut(device.as_str()), done) {
+                (Some(Unit::Scale(scale)), Done::Scale(latched)) => scale.done(&self.desk, latched),
+                (Some(Unit::Cabinet(cabinet)), Done::Cabinet(watched)) => cabinet.done(&self.desk, watched),
+                (Some(Unit::Steamer(steamer)), Done::Steamer(steamed)) => {
+                    steamer.done(&self.desk, steamed, now);
+                }
+                _ => tracing::warn!(%device, "result of a device of another class"),
+            },
+            (Key::Presence(device, _), _) => tracing::warn!(%device, "result of another kind"),
+        }
+    }
+
+    fn order(&mut self, order: Order) {
+        let now = self.now();
+        match order {
+            Order::Batch(batch) => match self.units.get_mut(batch.device().as_str()) {
+                Some(Unit::Steamer(steamer)) => steamer.add(*batch),
+                _ => tracing::warn!(device = %batch.device(), "batch of a steamer that is not configured"),
+            },
+            Order::Sold { batch, quantity } => {
+                for unit in self.units.values_mut() {
+                    if let Unit::Steamer(steamer) = unit {
+                        steamer.sold(&self.desk, batch, quantity, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        for unit in self.units.values_mut() {
+            match unit {
+                Unit::Cabinet(cabinet) => cabinet.tick(&self.desk, now),
+                Unit::Steamer(steamer) => steamer.tick(&self.desk, now),
+                Unit::Scale(_) | Unit::Tag(_) => {}
+            }
+        }
+        self.write_presence();
+    }
+}

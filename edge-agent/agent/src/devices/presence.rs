@@ -1,0 +1,99 @@
+//! Presence of devices as facts: `DeviceSeen` and `DeviceLost`, each only when it changes what the ledger says, and at most
+//! one per device and [`PERIOD_MS`], so that a loose plug cannot fill the ledger.
+
+use std::collections::BTreeMap;
+use sync_model::{DeviceClass, DeviceId, DeviceLost, DeviceSeen, Fact, Text};
+
+/// Least time between two presence facts of one device.
+pub(super) const PERIOD_MS: u64 = 5_000;
+
+#[derive(Clone, Debug)]
+struct Entry {
+    class: DeviceClass,
+    /// What the ledger says.
+    durable: Option<bool>,
+    /// What the driver says, with its reason.
+    current: Option<(bool, String)>,
+    written_ms: Option<u64>,
+    pending: bool,
+}
+
+/// Presence of every configured device.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Presence {
+    devices: BTreeMap<DeviceId, Entry>,
+}
+
+impl Presence {
+    /// A device, with what the ledger says of it.
+    pub(super) fn add(&mut self, device: DeviceId, class: DeviceClass, durable: Option<bool>) {
+        let entry = Entry { class, durable, current: None, written_ms: None, pending: false };
+        self.devices.insert(device, entry);
+    }
+
+    /// The driver's word.
+    pub(super) fn set(&mut self, device: &DeviceId, present: bool, reason: &str) {
+        if let Some(entry) = self.devices.get_mut(device) {
+            entry.current = Some((present, reason.to_owned()));
+        }
+    }
+
+    /// Facts that are due. Each must be answered with [`Presence::written`].
+    pub(super) fn due(&mut self, now_ms: u64) -> Vec<(DeviceId, bool, Fact)> {
+        let mut due = Vec::new();
+        for (device, entry) in &mut self.devices {
+            let Some((present, reason)) = &entry.current else { continue };
+            let rested = entry.written_ms.is_none_or(|at| now_ms.saturating_sub(at) >= PERIOD_MS);
+            if entry.pending || !rested || entry.durable == Some(*present) {
+                continue;
+            }
+            entry.pending = true;
+            let (device, class) = (device.clone(), entry.class);
+            let fact = if *present {
+                Fact::from(DeviceSeen { device: device.clone(), class, identity: Text::lossy(reason) })
+            } else {
+                Fact::from(DeviceLost { device: device.clone(), class, reason: Text::lossy(reason) })
+            };
+            due.push((device, *present, fact));
+        }
+        due
+    }
+
+    /// The fact is durable, or was not written and will be due again.
+    pub(super) fn written(&mut self, device: &DeviceId, present: bool, ok: bool, now_ms: u64) {
+        if let Some(entry) = self.devices.get_mut(device) {
+            entry.pending = false;
+            entry.written_ms = Some(now_ms);
+            if ok {
+                entry.durable = Some(present);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_changes_become_facts_and_flapping_is_bounded() {
+        let device = DeviceId::new("scale-1").unwrap();
+        let mut presence = Presence::default();
+        presence.add(device.clone(), DeviceClass::Scale, Some(true));
+        presence.set(&device, true, "answers");
+        assert!(presence.due(0).is_empty());
+        presence.set(&device, false, "silent");
+        assert_eq!(presence.due(1).len(), 1);
+        assert!(presence.due(2).is_empty(), "pending");
+        presence.written(&device, false, true, 3);
+        presence.set(&device, true, "answers");
+        assert!(presence.due(4).is_empty(), "too soon");
+        presence.set(&device, false, "silent");
+        assert!(presence.due(3 + PERIOD_MS).is_empty(), "back to what the ledger says");
+        presence.set(&device, true, "answers");
+        let (_, present, fact) = presence.due(4 + PERIOD_MS).remove(0);
+        assert!(present && matches!(fact, Fact::DeviceSeen(_)));
+        presence.written(&device, true, false, 5 + PERIOD_MS);
+        assert_eq!(presence.due(5 + 2 * PERIOD_MS).len(), 1, "a failed write is due again");
+    }
+}

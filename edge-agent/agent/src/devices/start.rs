@@ -1,0 +1,197 @@
+//! Rebuilding the device loop from configuration and ledger.
+
+use super::cabinets::{self, Cabinet};
+use super::presence::Presence;
+use super::scales::{self, Scale};
+use super::steam_flags::{self, Flags};
+use super::steamers::{Steamer, batch_key};
+use super::{DeviceView, Unit, holds};
+use crate::config::Config;
+use crate::daemon::Daemon;
+use edge_api::DeviceReading;
+use edge_core::Moment;
+use edge_core::batch::{Batch, Input, Rules};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use sync_model::{BatchState, DeviceClass, DeviceId, Milli, MilliCelsius, StoreId};
+use sync_store::{AlarmRow, BatchRow, DeviceRow, LedgerError, Reader};
+
+/// The loop's state after a start.
+pub(super) struct Rebuilt {
+    pub(super) units: BTreeMap<String, Unit>,
+    pub(super) presence: Presence,
+}
+
+/// What the ledger knows of devices.
+struct Known {
+    states: BTreeMap<String, Vec<u8>>,
+    alarms: Vec<AlarmRow>,
+    batches: Vec<BatchRow>,
+    devices: Vec<DeviceRow>,
+}
+
+/// Reads the ledger until it answers: a device loop that started without it would repeat alarms and batches.
+pub(super) async fn rebuild(daemon: &Arc<Daemon>) -> Rebuilt {
+    let config = daemon.config();
+    daemon.registry.configure(views(&config));
+    let keys = state_keys(&config);
+    loop {
+        let keys = keys.clone();
+        let store = daemon.store;
+        match daemon.read(move |reader| known(reader, store, &keys)).await {
+            Ok(known) => return build(daemon, &config, &known),
+            Err(error) => {
+                tracing::error!(%error, "devices wait: the ledger cannot be read");
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+fn known(reader: &Reader, store: StoreId, keys: &[String]) -> Result<Known, LedgerError> {
+    let mut states = BTreeMap::new();
+    let batches = reader.open_batches(store)?;
+    let batch_keys = batches.iter().flat_map(|row| [batch_key(row.batch), holds::key(row.queued.sku)]);
+    for key in keys.iter().cloned().chain(batch_keys) {
+        if let Some(bytes) = reader.state(&key)? {
+            states.insert(key, bytes);
+        }
+    }
+    Ok(Known { states, alarms: reader.open_alarms(store)?, batches, devices: reader.devices(store)? })
+}
+
+fn ids<'c>(names: impl Iterator<Item = &'c str>) -> Vec<DeviceId> {
+    // The configuration was checked: every name is a device name.
+    names.filter_map(|name| DeviceId::new(name).ok()).collect()
+}
+
+fn state_keys(config: &Config) -> Vec<String> {
+    let host = &config.host;
+    let scales = ids(host.scale.iter().map(|scale| scale.id.as_str()));
+    let cabinets = ids(host.cabinet.iter().map(|cabinet| cabinet.id.as_str()));
+    let steamers = ids(host.steamer.iter().map(|steamer| steamer.id.as_str()));
+    scales
+        .iter()
+        .map(scales::state_key)
+        .chain(cabinets.iter().flat_map(|id| [cabinets::watch_key(id), cabinets::fold_key(id)]))
+        .chain(steamers.iter().flat_map(|id| steam_flags::KINDS.map(|kind| steam_flags::key(id, kind))))
+        .collect()
+}
+
+fn build(daemon: &Daemon, config: &Config, known: &Known) -> Rebuilt {
+    let mut units = BTreeMap::new();
+    let mut presence = Presence::default();
+    let mut add = |id: DeviceId, class: DeviceClass, unit: Unit| {
+        let durable = known.devices.iter().find(|row| row.device == id).map(|row| row.present);
+        presence.add(id.clone(), class, durable);
+        units.insert(String::from(id), unit);
+    };
+    let host = &config.host;
+    let state = |key: &str| known.states.get(key).map(Vec::as_slice);
+    for config in &host.scale {
+        let Ok(id) = DeviceId::new(&config.id) else { continue };
+        let scale = Scale::new(id.clone(), config.interval_g, state(&scales::state_key(&id)));
+        add(id, DeviceClass::Scale, Unit::Scale(Box::new(scale)));
+    }
+    for entry in &host.cabinet {
+        let Ok(id) = DeviceId::new(&entry.id) else { continue };
+        let limits = cabinets::limits(&entry.limits(), &config.cabinets);
+        let (watch, fold) = (state(&cabinets::watch_key(&id)), state(&cabinets::fold_key(&id)));
+        let mut cabinet = Cabinet::new(id.clone(), limits, watch, fold);
+        for alarm in active(known, &id) {
+            cabinet.adopt(alarm.kind, alarm.alarm, alarm.worst.or(alarm.value));
+        }
+        add(id, DeviceClass::Cabinet, Unit::Cabinet(Box::new(cabinet)));
+    }
+    for entry in &host.steamer {
+        let Ok(id) = DeviceId::new(&entry.id) else { continue };
+        let delay_ms = u64::from(config.steam.flag_delay_s).saturating_mul(1_000);
+        let flags = Flags::new(delay_ms, |kind| known.states.get(&steam_flags::key(&id, kind)).cloned());
+        let mut steamer = Steamer::new(id.clone(), flags);
+        for alarm in active(known, &id) {
+            steamer.adopt(alarm.kind, alarm.alarm);
+        }
+        for row in known.batches.iter().filter(|row| row.queued.device == id) {
+            steamer.add(batch(daemon, config, known, row));
+        }
+        add(id, DeviceClass::Steamer, Unit::Steamer(Box::new(steamer)));
+    }
+    for entry in &host.tag {
+        let Ok(id) = DeviceId::new(&entry.id) else { continue };
+        add(id.clone(), DeviceClass::Tag, Unit::Tag(id));
+    }
+    Rebuilt { units, presence }
+}
+
+/// Alarms of a device whose condition has not ended.
+fn active<'k>(known: &'k Known, id: &'k DeviceId) -> impl Iterator<Item = &'k AlarmRow> {
+    known.alarms.iter().filter(move |alarm| alarm.device == *id && alarm.returned.is_none())
+}
+
+/// A batch from its saved state, or from the ledger's facts when that is damaged.
+fn batch(daemon: &Daemon, config: &Config, known: &Known, row: &BatchRow) -> Batch {
+    let rules = Rules { hot_hold: MilliCelsius(config.steam.hot_hold_mc) };
+    let now = Moment::new(daemon.clock.mono_ms(), daemon.clock.wall_ms());
+    let held = holds::decode(known.states.get(&holds::key(row.queued.sku)).map(Vec::as_slice));
+    let left = held.iter().find(|entry| entry.batch == row.batch).map(|entry| entry.left);
+    let untouched = Milli(row.queued.quantity.0.saturating_sub(row.taken.0).max(0));
+    let recovered = || {
+        let remaining = left.unwrap_or(untouched);
+        tracing::error!(batch = %row.batch, "batch state is missing or damaged: rebuilt from facts, times unknown");
+        Batch::recovered(row.batch, row.queued.clone(), row.state, remaining, rules, now)
+    };
+    let saved = known.states.get(&batch_key(row.batch)).map(|bytes| Batch::from_bytes(rules, bytes));
+    let mut batch = match saved {
+        Some(Ok(batch)) if batch.id() == row.batch && batch.state() == row.state => batch,
+        _ => recovered(),
+    };
+    // Sales since the state was saved. The step's facts are the tills' business; only the quantity is taken over.
+    if batch.state() == BatchState::Hold
+        && let Some(sold) =
+            left.and_then(|left| batch.remaining().checked_sub(left)).filter(|sold| sold.0 > 0)
+    {
+        let mut sold_batch = batch.clone();
+        sold_batch.step(Input::Sold(sold), now);
+        if !sold_batch.is_closed() {
+            batch = sold_batch;
+        }
+    }
+    batch
+}
+
+/// How every configured device looks before it is heard.
+fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
+    let host = &config.host;
+    let mut views = BTreeMap::new();
+    let mut add = |name: &str, class, connection: String, reading| {
+        if let Ok(id) = DeviceId::new(name) {
+            views.insert(id, DeviceView { reading, ..DeviceView::new(class, connection) });
+        }
+    };
+    for scale in &host.scale {
+        add(&scale.id, DeviceClass::Scale, format!("toledo-8217 {} {} baud", scale.port, scale.baud), None);
+    }
+    for cabinet in &host.cabinet {
+        let connection = match (&cabinet.bus, cabinet.unit, &cabinet.w1) {
+            (Some(bus), Some(unit), _) => format!("modbus {bus} unit {unit}"),
+            (_, _, Some(sensor)) => format!("1-wire {sensor}"),
+            _ => String::new(),
+        };
+        add(&cabinet.id, DeviceClass::Cabinet, connection, None);
+    }
+    for steamer in &host.steamer {
+        let connection = format!("modbus {} unit {}", steamer.bus, steamer.unit);
+        add(&steamer.id, DeviceClass::Steamer, connection, None);
+    }
+    for tag in &host.tag {
+        let reading = DeviceReading::Tag {
+            sku: tag.sku,
+            shown_minor: None,
+            wanted_minor: None,
+            battery_mv: None,
+            rssi: None,
+        };
+        add(&tag.id, DeviceClass::Tag, format!("ble {} model {}", tag.address, tag.model), Some(reading));
+    }
+    views
+}

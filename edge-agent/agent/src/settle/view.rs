@@ -1,0 +1,97 @@
+//! What the rest of the daemon sees of the settlement: positions, connection, counters.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use sync_core::LogStatus;
+use sync_model::{LogId, Seq};
+
+/// HQ has more of a log than its writer: the ledger went back in time, or another gateway writes under this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// The log.
+    pub log: LogId,
+    /// Durable at HQ.
+    pub upto: Seq,
+    /// Our own end.
+    pub head: Seq,
+}
+
+/// State of the settlement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettleState {
+    /// Whether the broker is connected.
+    pub connected: bool,
+    /// Since when connected or disconnected, wall time.
+    pub since_ms: Option<i64>,
+    /// Why the connection ended last.
+    pub last_error: Option<String>,
+    /// When HQ acknowledged last, wall time.
+    pub last_ack_ms: Option<i64>,
+    /// Positions of our logs.
+    pub logs: Vec<LogStatus>,
+    /// Evidence of a rollback.
+    pub ahead: Option<Ahead>,
+    /// Messages set aside since the start.
+    pub set_aside: u64,
+    /// Refusals from HQ since the start.
+    pub refused: u64,
+}
+
+/// Shared view; the pump writes, others read copies.
+#[derive(Debug, Default)]
+pub struct SettleView {
+    state: Mutex<SettleState>,
+}
+
+impl SettleView {
+    /// A copy of the present state.
+    pub fn get(&self) -> SettleState {
+        self.lock().clone()
+    }
+
+    /// Facts that HQ has not acknowledged.
+    pub fn lag(&self) -> u64 {
+        self.lock().logs.iter().map(|log| log.head.0.saturating_sub(log.acked.0)).sum()
+    }
+
+    pub(super) fn connected(&self, wall_ms: i64) {
+        let mut state = self.lock();
+        state.connected = true;
+        state.since_ms = Some(wall_ms);
+    }
+
+    pub(super) fn disconnected(&self, wall_ms: i64, reason: String) {
+        let mut state = self.lock();
+        if state.connected || state.since_ms.is_none() {
+            state.since_ms = Some(wall_ms);
+        }
+        state.connected = false;
+        state.last_error = Some(reason);
+    }
+
+    pub(super) fn heard(&self, wall_ms: i64) {
+        self.lock().last_ack_ms = Some(wall_ms);
+    }
+
+    pub(super) fn positions(&self, logs: Vec<LogStatus>) {
+        self.lock().logs = logs;
+    }
+
+    /// Remembers rollback evidence; `true` when it is new.
+    pub(super) fn ahead(&self, ahead: Ahead) -> bool {
+        self.lock().ahead.replace(ahead) != Some(ahead)
+    }
+
+    pub(super) fn set_aside(&self) {
+        let mut state = self.lock();
+        state.set_aside = state.set_aside.saturating_add(1);
+    }
+
+    pub(super) fn refused(&self) {
+        let mut state = self.lock();
+        state.refused = state.refused.saturating_add(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SettleState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
