@@ -3,6 +3,7 @@
 //! A sender begins when the store shows itself (greeting, presence, or an ack) and ends when its will says that it left; what
 //! it did not acknowledge is sent when it returns.
 
+use crate::fleet::STORES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use sync_core::{Ack, AckOutcome, Link, Nak, SendRange, Sender, SenderConfig};
 use sync_model::{LogId, Seq, StoreId};
@@ -65,7 +66,7 @@ impl Down {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        if !keep {
+        if !keep && (self.senders.len() < STORES_MAX || self.senders.contains_key(&store)) {
             let sender = self.start(now, store, told);
             self.senders.insert(store, sender);
         }

@@ -1,6 +1,8 @@
 //! HQ against peers that repeat, reorder, contradict themselves, speak for others, or send nonsense: nothing counts twice,
 //! everything odd is kept aside and answered, the link stays up.
 
+#![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
+
 #[path = "../../mqtt/tests/broker/mod.rs"]
 mod broker;
 mod stand;

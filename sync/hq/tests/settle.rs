@@ -1,6 +1,8 @@
 //! Settlement end to end: real mosquitto, the `sync-hq` program, stores made of the sync crates. At the end both sides must
 //! hold the same bytes, links and folds, and verify clean.
 
+#![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
+
 #[path = "../../mqtt/tests/broker/mod.rs"]
 mod broker;
 mod stand;

@@ -80,18 +80,18 @@ impl Hq {
 
     /// SIGTERM; the program must end by itself with success.
     pub(crate) fn terminate(&mut self) {
-        let mut child = self.child.take().unwrap();
+        let child = self.child.as_mut().unwrap();
         let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
         assert!(sent.success());
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = child.try_wait().unwrap() {
                 assert!(status.success(), "{status}");
+                self.child = None;
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        child.kill().unwrap();
         panic!("sync-hq did not end on SIGTERM");
     }
 
