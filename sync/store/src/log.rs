@@ -112,7 +112,7 @@ pub(crate) fn push(conn: &Connection, log: LogId, entry: &mut Entry, record: &[u
     conn.prepare_cached("INSERT INTO event (pos, record) VALUES (?1, ?2)")?.execute(params![at, record])?;
     entry.link = entry.link.next(log, seq, record);
     entry.head = seq;
-    if seq.0 % SEAL_EVERY == 0 {
+    if seq.0.is_multiple_of(SEAL_EVERY) {
         conn.prepare_cached("INSERT INTO seal (pos, link) VALUES (?1, ?2)")?
             .execute(params![at, entry.link.0])?;
     }

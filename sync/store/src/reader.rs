@@ -131,7 +131,7 @@ impl Reader {
             link = link.next(block.log, seq, record);
             let stored = if seq == entry.head {
                 Some(entry.link)
-            } else if seq.0 % SEAL_EVERY == 0 {
+            } else if seq.0.is_multiple_of(SEAL_EVERY) {
                 let key = [log::pos(entry.number, seq)];
                 let sql = "SELECT link FROM seal WHERE pos = ?1";
                 let found = self.ask(|conn| {

@@ -158,7 +158,7 @@ impl Copy {
         let mut reader =
             LogReader { old, log, entry, reached: Seq::ZERO, link: Link::genesis(log), pending: Vec::new() };
         let mut end = reader.read(|records| self.keep(core, log, &mut target, records));
-        if matches!(&end, Err(_) if core.failure.is_none()) {
+        if end.is_err() && core.failure.is_none() {
             end = Ok(End::Unreadable("a page is damaged".to_owned()));
         }
         match end? {
@@ -286,7 +286,7 @@ impl LogReader<'_> {
         if self.reached == self.entry.head {
             return Some(self.entry.link);
         }
-        if self.reached.0 % SEAL_EVERY != 0 {
+        if !self.reached.0.is_multiple_of(SEAL_EVERY) {
             return None;
         }
         let sql = "SELECT link FROM seal WHERE pos = ?1";

@@ -82,7 +82,7 @@ fn verify_log(
         reached = seq;
         report.events += 1;
         refold(conn, EventId { log, seq }, pos, record, set)?;
-        if seq.0 % SEAL_EVERY == 0 {
+        if seq.0.is_multiple_of(SEAL_EVERY) {
             let stored = log::seal_before(conn, log, entry.number, seq)?;
             if stored != (seq, link) {
                 report.add(

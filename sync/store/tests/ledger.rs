@@ -1,4 +1,5 @@
 //! The ledger at a store: append, refuse, fold, recover, reopen.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod common;
 
@@ -6,10 +7,10 @@ use common::{STORE, config, event, open, receipt, sale, sell, stamp};
 use std::sync::mpsc::channel;
 use sync_core::MoneyAccount;
 use sync_model::{
-    AlarmAcknowledged, AlarmKind, AlarmRaised, AlarmReturned, Article, ArticlesSet, BatchMoved, BatchQueued, BatchState,
-    DeviceClass, DeviceId, DeviceLost, DeviceSeen, EpochReason, Fact, FactRef, Milli, MilliCelsius, Minor, PriceChanged,
-    ReservationClosed, ReservationOpened, ReservationOutcome, Seq, Sku, StockUnit, StoreId, TagConfirmed, TenderKind,
-    Text, TillId, UnixMillis,
+    AlarmAcknowledged, AlarmKind, AlarmRaised, AlarmReturned, Article, ArticlesSet, BatchMoved, BatchQueued,
+    BatchState, DeviceClass, DeviceId, DeviceLost, DeviceSeen, EpochReason, Fact, FactRef, Milli,
+    MilliCelsius, Minor, PriceChanged, ReservationClosed, ReservationOpened, ReservationOutcome, Seq, Sku,
+    StockUnit, StoreId, TagConfirmed, TenderKind, Text, TillId, UnixMillis,
 };
 use sync_store::{Ledger, LedgerError, Owner, Refusal};
 
@@ -113,7 +114,10 @@ fn bad_facts_are_refused_by_name() {
     ];
     for (fact, code) in cases {
         let refused = ledger.call(move |draft| draft.append(&event(0, fact)));
-        assert!(matches!(&refused, Err(LedgerError::Refused(refusal)) if refusal.code == code), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(LedgerError::Refused(refusal)) if refusal.code == code),
+            "{refused:?}"
+        );
     }
     assert_eq!(ledger.reader().unwrap().head(ledger.log().unwrap()).unwrap().unwrap().head, Seq(1));
 }
@@ -210,9 +214,10 @@ fn a_second_open_is_refused_and_names_the_file() {
     assert_eq!(second, LedgerError::Locked { path: path.clone() });
     assert!(second.to_string().contains("ledger.db"));
     drop(ledger);
-    assert!(Ledger::open(config(&path, Owner::Store(StoreId(8))), stamp(0)).is_err_and(
-        |error| matches!(error, LedgerError::WrongOwner { .. })
-    ));
+    assert!(
+        Ledger::open(config(&path, Owner::Store(StoreId(8))), stamp(0))
+            .is_err_and(|error| matches!(error, LedgerError::WrongOwner { .. }))
+    );
     open(&path, Owner::Store(STORE));
 }
 
@@ -308,7 +313,8 @@ fn open_items_follow_their_facts() {
     assert_eq!(ledger.call(|draft| draft.price(Sku(1_001))).unwrap().unwrap().price, Minor(990));
     let tag = DeviceId::new("tag-1").unwrap();
     append(
-        TagConfirmed { tag: tag.clone(), sku: Sku(1_001), price: Minor(990), version: 3, image_hash: [1; 8] }.into(),
+        TagConfirmed { tag: tag.clone(), sku: Sku(1_001), price: Minor(990), version: 3, image_hash: [1; 8] }
+            .into(),
     );
     assert_eq!(reader.tags(STORE, Some(Sku(1_001))).unwrap()[0].tag, tag);
     let class = DeviceClass::Tag;

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 use sync_model::{
-    BusinessDay, ClockQuality, Currency, Event, Fact, LotId, Milli, Minor, Receipt, ReceiptLine, Sale, SaleLine, Sku,
-    Stamp, StoreId, Tender, TenderKind, Text, TillId, UnixMillis,
+    BusinessDay, ClockQuality, Currency, Event, Fact, LotId, Milli, Minor, Receipt, ReceiptLine, Sale,
+    SaleLine, Sku, Stamp, StoreId, Tender, TenderKind, Text, TillId, UnixMillis,
 };
 use sync_store::{Ledger, LedgerConfig, OpenReport, Owner};
 
@@ -16,7 +16,13 @@ pub fn stamp(at: i64) -> Stamp {
 }
 
 pub fn config(path: &Path, owner: Owner) -> LedgerConfig {
-    LedgerConfig { path: path.to_owned(), owner, max_bytes: None, software: Text::new("test 1").unwrap(), queue: 64 }
+    LedgerConfig {
+        path: path.to_owned(),
+        owner,
+        max_bytes: None,
+        software: Text::new("test 1").unwrap(),
+        queue: 64,
+    }
 }
 
 pub fn open(path: &Path, owner: Owner) -> (Ledger, OpenReport) {
