@@ -54,9 +54,9 @@ impl Places {
         self.folder.join("store.toml")
     }
 
-    /// Folder of the store's ledger.
+    /// The store's ledger file.
     pub(crate) fn ledger(&self) -> PathBuf {
-        self.folder.join("store")
+        self.folder.join("store").join("ledger.db")
     }
 
     /// HQ's ledger file.

@@ -6,7 +6,7 @@ use crate::programs::{Places, Programs};
 use anyhow::{Context, Result};
 use hil_rig::{http, until};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use sync_core::MoneyAccount;
 use sync_model::{Direction, FactRef, Seq, StoreId, TenderKind};
@@ -27,25 +27,10 @@ pub(crate) struct View {
 impl View {
     /// Reads both files.
     pub(crate) fn open(places: &Places) -> Result<Self> {
-        let store = side("store", &store_file(places)?).context("read the store's ledger")?;
+        let store = side("store", &places.ledger()).context("read the store's ledger")?;
         let hq = side("HQ", &places.hq_ledger()).context("read HQ's ledger")?;
         Ok(Self { store, hq })
     }
-}
-
-/// The store's ledger file: the only database of its folder that is a ledger.
-pub(crate) fn store_file(places: &Places) -> Result<PathBuf> {
-    let folder = places.ledger();
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-    paths.sort();
-    paths
-        .into_iter()
-        .find(|path| {
-            path.extension().is_some_and(|end| end == "sqlite")
-                && Reader::open(path).is_ok_and(|r| r.heads().is_ok())
-        })
-        .with_context(|| format!("no ledger in {}", folder.display()))
 }
 
 fn side(name: &'static str, path: &Path) -> Result<Side> {
@@ -124,10 +109,9 @@ pub(crate) async fn finish(places: &Places, programs: &mut Programs) -> Result<V
 /// Recomputes chain and folds of both files.
 pub(crate) fn verify(places: &Places, problems: &mut Vec<String>) -> bool {
     let mut fine = true;
-    let files = [("store", store_file(places)), ("HQ", Ok(places.hq_ledger()))];
+    let files = [("store", places.ledger()), ("HQ", places.hq_ledger())];
     for (name, file) in files {
-        let report = file.and_then(|file| Ok(sync_store::verify_file(&file)?));
-        match report {
+        match sync_store::verify_file(&file) {
             Ok(report) if report.ok() && report.events > 0 => {}
             Ok(report) => {
                 fine = false;
@@ -135,7 +119,7 @@ pub(crate) fn verify(places: &Places, problems: &mut Vec<String>) -> bool {
             }
             Err(error) => {
                 fine = false;
-                note(problems, format!("{name}: verify failed: {error:#}"));
+                note(problems, format!("{name}: verify failed: {error}"));
             }
         }
     }
