@@ -227,7 +227,7 @@ impl BusDriver {
         let begun = Instant::now();
         let reading = match order {
             SteamerOrder::Stop => None,
-            SteamerOrder::Run | SteamerOrder::SetPoint(_) => match self.visit(wire, desk, index)? {
+            SteamerOrder::Run | SteamerOrder::SetPoint(_) => match self.whole_visit(wire, desk, index)? {
                 Some(Seen::Steamer(reading)) => Some(reading),
                 Some(Seen::Cabinet) => return Ok(Err("the device is a cabinet".to_owned())),
                 None => return Ok(Err("the steamer does not answer".to_owned())),
@@ -250,6 +250,14 @@ impl BusDriver {
             }
         };
         Ok(writes.map_err(|error| error.to_string()))
+    }
+
+    /// A visit, made again once when a single lost answer left the reading incomplete.
+    fn whole_visit(&mut self, wire: &mut Wire, desk: &mut Desk, index: usize) -> Result<Option<Seen>, String> {
+        match self.visit(wire, desk, index)? {
+            Some(Seen::Steamer(reading)) if !reading.inputs_known => self.visit(wire, desk, index),
+            seen => Ok(seen),
+        }
     }
 
     /// While the bus is down, orders are answered rather than kept: their caller decides anew later.

@@ -18,7 +18,7 @@ use crate::{RigError, until};
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the environment holds.
-pub const PACKAGES: [&str; 2] = ["pymodbus==3.16.1", "bluezoo==1.0.2"];
+pub const PACKAGES: [&str; 3] = ["pymodbus==3.16.1", "pyserial==3.5", "bluezoo==1.0.2"];
 
 /// Where a pymodbus server listens.
 #[derive(Debug, Clone, Copy)]
