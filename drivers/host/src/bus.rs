@@ -253,7 +253,12 @@ impl BusDriver {
     }
 
     /// A visit, made again once when a single lost answer left the reading incomplete.
-    fn whole_visit(&mut self, wire: &mut Wire, desk: &mut Desk, index: usize) -> Result<Option<Seen>, String> {
+    fn whole_visit(
+        &mut self,
+        wire: &mut Wire,
+        desk: &mut Desk,
+        index: usize,
+    ) -> Result<Option<Seen>, String> {
         match self.visit(wire, desk, index)? {
             Some(Seen::Steamer(reading)) if !reading.inputs_known => self.visit(wire, desk, index),
             seen => Ok(seen),

@@ -70,7 +70,8 @@ async fn pymodbus_over_tcp() {
     let folder = tempfile::tempdir().unwrap();
     let venv = Venv::ready().unwrap();
     let number = ports::reserve().unwrap();
-    let server = venv.modbus_server(ModbusWire::Tcp(number), &units(), &folder.path().join("log")).await.unwrap();
+    let server =
+        venv.modbus_server(ModbusWire::Tcp(number), &units(), &folder.path().join("log")).await.unwrap();
     read_all(tcp(&format!("127.0.0.1:{number}"))).await;
     drop(server);
 }
@@ -166,7 +167,8 @@ async fn steamer_orders_pass_the_interlocks_and_reach_the_controller() {
     sim.add_steamer(10, SteamerSim::new(SteamerConfig::default(), now_ms()));
     let bus = Arc::new(Mutex::new(sim));
     let server = ModbusTcp::start(0, bus.clone()).await.unwrap();
-    let steamer = "[[steamer]]\nid = \"st\"\nbus = \"b\"\nunit = 10\nprofile = \"steamer-e5cc\"\npoll_ms = 50\n";
+    let steamer =
+        "[[steamer]]\nid = \"st\"\nbus = \"b\"\nunit = 10\nprofile = \"steamer-e5cc\"\npoll_ms = 50\n";
     let mut bench = Bench::start(&(tcp(&server.address().to_string()) + steamer));
     bench.wait_health("st", HealthState::Ok).await;
 

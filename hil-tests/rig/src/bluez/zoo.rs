@@ -2,6 +2,10 @@
 //!
 //! BlueZoo reports every powered adapter that advertises to the other adapters. So the host side under test takes the first
 //! adapter, and the tag is an application registered with the second, whose address is the tag's.
+//!
+//! The tag advertises no manufacturer data here: BlueZoo 1.0.2 declares `ManufacturerData` with text keys where BlueZ has
+//! 16-bit numbers, so that asking it for any object fails as soon as one advertisement carries some. What a tag says in its
+//! advertisement is therefore shown with [`super::FakeBluez`] only; here the upload is.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,10 +13,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use drv_protocol::gicisky::COMPANY;
 use drv_sim::{TagAction, TagSim};
 use tokio::task::JoinHandle;
-use zbus::zvariant::{ObjectPath, OwnedValue, Value};
+use zbus::zvariant::{ObjectPath, Value};
 use zbus::{Connection, Proxy, connection, fdo, interface};
 
 use super::failed;
@@ -88,12 +91,6 @@ impl Advertisement {
     #[zbus(property)]
     fn discoverable(&self) -> bool {
         true
-    }
-
-    #[zbus(property)]
-    fn manufacturer_data(&self) -> HashMap<u16, OwnedValue> {
-        let bytes = self.link.sim().advert().to_vec();
-        Value::from(bytes).try_into().map(|value| HashMap::from([(COMPANY, value)])).unwrap_or_default()
     }
 
     #[zbus(property, name = "ServiceUUIDs")]
