@@ -138,7 +138,9 @@ impl World {
         let known = self.received.get(&block.log);
         let known = known.map(|(records, link)| (Seq(u64::try_from(records.len()).unwrap()), *link));
         let gap = match plan(known, block) {
-            Plan::Apply { .. } if self.picky && block.records.len() > 1 && block.first.0 % 3 == 0 => {
+            Plan::Apply { .. }
+                if self.picky && block.records.len() > 1 && block.first.0.is_multiple_of(3) =>
+            {
                 let of = Some((block.log, block.first, block.last()));
                 let nak = Nak { code: Text::new("undecodable").unwrap(), detail: Text::default(), of };
                 return self.put(false, &Message::Nak(nak));

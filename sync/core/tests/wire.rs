@@ -97,7 +97,8 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = Message::decode(&bytes);
+        // A refusal and a message are both fine: the point is that there is an answer.
+        drop(Message::decode(&bytes));
     }
 
     #[test]
@@ -105,7 +106,7 @@ proptest! {
         number in 0_u8..5,
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
-        let _ = Message::decode(&[&[1, number], bytes.as_slice()].concat());
+        drop(Message::decode(&[&[1, number], bytes.as_slice()].concat()));
     }
 
     #[test]
@@ -126,4 +127,4 @@ const BLOCK: &str = "0100070080f7c4d50601f640b30cd536a3c7e71ce968ac5a999c194e534
 const ACK: &str =
     "0101070080f7c4d506ac02010101010101010101010101010101010101010101010101010101010101010101ad02b602";
 const HELLO: &str = "01020701070080f7c4d506050003312e30";
-const NAK: &str = "001030b636861696e2d627265616b017801070080f7c4d5060102";
+const NAK: &str = "01030b636861696e2d627265616b017801070080f7c4d5060102";

@@ -1,4 +1,5 @@
 //! Frozen bytes of every kind of event, and the round trip of everything else. A change here breaks every stored log.
+#![allow(clippy::too_many_lines, reason = "tables of samples are one list each")]
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use proptest::prelude::*;
@@ -322,7 +323,8 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Event::from_record(&bytes);
+        // A refusal and an event are both fine: the point is that there is an answer.
+        drop(Event::from_record(&bytes));
     }
 
     #[test]

@@ -6,129 +6,26 @@
 //! * An SQL error inside a job ends the whole group, even if the job swallows the refusal it got: see [`Core::failure`].
 
 use crate::Refusal;
-use crate::fold::{FoldError, FoldSet, View, fold};
+use crate::fold::{FoldError, View, fold};
 use crate::item::{Class, Item, ItemKey};
 use crate::log::{self, Entry, SEQ_MAX};
+use crate::quarantine::keep_aside;
 use crate::rows::{AlarmRow, BatchRow, DeviceRow, PriceRow, ReservationRow, TagRow};
 use crate::schema::Owner;
-use crate::table::{Tables, signed, unsigned};
+use crate::state::Core;
+use crate::table::{Tables, signed};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 use sync_core::{Ack, Link, StockAccount};
 use sync_model::{
     Article, DeviceId, Direction, Epoch, EpochOpened, EpochParent, EpochReason, Event, EventId, Fact,
-    FactError, FactRef, Kind, LogId, Milli, Seq, Sku, Stamp, StoreId, Text, TillId, UnixMillis,
+    FactError, FactRef, Kind, LogId, Milli, Seq, Sku, Stamp, StoreId, TillId, UnixMillis,
 };
 
 /// Largest value of a state row.
 pub const STATE_BYTES_MAX: usize = 4096;
 /// Longest key of a state row or an answer.
 pub const KEY_BYTES_MAX: usize = 128;
-/// Raw bytes kept of one quarantined message.
-const RAW_BYTES_MAX: usize = 64 * 1024;
-/// Entries of the quarantine.
-const QUARANTINE_ROWS_MAX: i64 = 1_000;
-/// Raw bytes of the quarantine.
-const QUARANTINE_BYTES_MAX: i64 = 16 * 1024 * 1024;
-/// Committed balances kept in memory between groups.
-const CACHE_ROWS_MAX: usize = 20_000;
-
-/// State of the writer thread.
-pub(crate) struct Core {
-    pub(crate) conn: Connection,
-    pub(crate) owner: Owner,
-    pub(crate) software: Text<32>,
-    heads: BTreeMap<LogId, Entry>,
-    group_heads: BTreeMap<LogId, Entry>,
-    job_heads: BTreeMap<LogId, Entry>,
-    cache: FoldSet,
-    group: FoldSet,
-    job: FoldSet,
-    /// First SQL error of the current group: nothing of the group may be committed after it.
-    pub(crate) failure: Option<rusqlite::Error>,
-}
-
-impl Core {
-    pub(crate) fn new(conn: Connection, owner: Owner, software: Text<32>) -> rusqlite::Result<Self> {
-        let heads = log::entries(&conn)?;
-        Ok(Self {
-            conn,
-            owner,
-            software,
-            heads,
-            group_heads: BTreeMap::new(),
-            job_heads: BTreeMap::new(),
-            cache: FoldSet::default(),
-            group: FoldSet::default(),
-            job: FoldSet::default(),
-            failure: None,
-        })
-    }
-
-    /// A job was accepted: its layer joins the group's.
-    pub(crate) fn keep_job(&mut self) {
-        self.group.absorb(&mut self.job);
-        self.group_heads.append(&mut self.job_heads);
-        self.job.clear();
-    }
-
-    /// A job was refused: its layer goes.
-    pub(crate) fn drop_job(&mut self) {
-        self.job.clear();
-        self.job_heads.clear();
-    }
-
-    /// Writes every touched fold row and head of the group, inside its transaction.
-    pub(crate) fn flush(&self) -> rusqlite::Result<()> {
-        crate::table::write(&self.conn, &self.group)?;
-        self.group_heads.values().try_for_each(|entry| log::update(&self.conn, entry))
-    }
-
-    /// The group is durable. Returns the ends of the logs that it moved.
-    pub(crate) fn keep_group(&mut self) -> Vec<(LogId, Seq)> {
-        let moved = self.group_heads.iter().map(|(log, entry)| (*log, entry.head)).collect();
-        self.heads.append(&mut self.group_heads);
-        if self.cache.rows() + self.group.rows() > CACHE_ROWS_MAX {
-            self.cache.clear();
-        }
-        // Balances only: item bodies and articles are large, tickets are not asked for again.
-        self.cache.stock.append(&mut self.group.stock);
-        self.cache.money.append(&mut self.group.money);
-        self.cache.tally.append(&mut self.group.tally);
-        self.group.clear();
-        moved
-    }
-
-    /// The group was rolled back.
-    pub(crate) fn drop_group(&mut self) {
-        self.drop_job();
-        self.group.clear();
-        self.group_heads.clear();
-        self.failure = None;
-    }
-
-    fn entry(&self, log: LogId) -> Option<Entry> {
-        let layers = [&self.job_heads, &self.group_heads, &self.heads];
-        layers.into_iter().find_map(|heads| heads.get(&log)).copied()
-    }
-
-    /// The log of the newest epoch of one store and direction.
-    pub(crate) fn newest(&self, store: StoreId, direction: Direction) -> Option<LogId> {
-        let from = LogId { store, direction, epoch: Epoch(0) };
-        let upto = LogId { store, direction, epoch: Epoch(u32::MAX) };
-        let layers = [&self.job_heads, &self.group_heads, &self.heads];
-        layers.into_iter().filter_map(|heads| heads.range(from..=upto).next_back().map(|(log, _)| *log)).max()
-    }
-
-    /// The store's own log.
-    pub(crate) fn own(&self) -> Option<LogId> {
-        match self.owner {
-            Owner::Store(store) => self.newest(store, Direction::Up),
-            Owner::Hq => None,
-        }
-    }
-}
-
 /// One job's view of the ledger. Every change is in the job's savepoint.
 pub struct Draft<'a> {
     core: &'a mut Core,
@@ -543,74 +440,4 @@ pub(crate) fn sum_on_hand(rows: &BTreeMap<(String, u8), i64>) -> (Milli, Milli) 
     };
     let reserved = sum(StockAccount::Reserved);
     (Milli(sum(StockAccount::OnHand).saturating_add(reserved)), Milli(reserved))
-}
-
-fn bump(conn: &Connection, name: &str, by: i64) -> rusqlite::Result<i64> {
-    let sql = "INSERT INTO counter (name, value) VALUES (?1, ?2)
-               ON CONFLICT DO UPDATE SET value = value + excluded.value RETURNING value";
-    conn.prepare_cached(sql)?.query_row(params![name, by], |row| row.get(0))
-}
-
-fn keep_aside(
-    conn: &Connection,
-    source: &str,
-    code: &str,
-    detail: &str,
-    raw: &[u8],
-    received: UnixMillis,
-) -> rusqlite::Result<()> {
-    let source: Text<120> = Text::lossy(source);
-    let code: Text<32> = Text::lossy(code);
-    let detail: Text<240> = Text::lossy(detail);
-    let mut hasher = blake3::Hasher::new_derive_key("steelyard 2026 quarantine entry 1");
-    for part in [source.as_str().as_bytes(), b"\0", code.as_str().as_bytes(), b"\0", raw] {
-        hasher.update(part);
-    }
-    let mut digest = [0; 16];
-    hasher.finalize_xof().fill(&mut digest);
-    bump(conn, "quarantine-total", 1)?;
-    let again = "UPDATE quarantine SET times = times + 1, received = ?2 WHERE digest = ?1";
-    if conn.prepare_cached(again)?.execute(params![digest, received.0])? > 0 {
-        return Ok(());
-    }
-    let raw = raw.get(..RAW_BYTES_MAX).unwrap_or(raw);
-    conn.prepare_cached(
-        "INSERT INTO quarantine (digest, received, times, source, code, detail, raw) VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![digest, received.0, source.as_str(), code.as_str(), detail.as_str(), raw])?;
-    let mut rows = bump(conn, "quarantine-rows", 1)?;
-    let mut bytes = bump(conn, "quarantine-bytes", i64::try_from(raw.len()).unwrap_or(i64::MAX))?;
-    while rows > QUARANTINE_ROWS_MAX || bytes > QUARANTINE_BYTES_MAX {
-        let oldest =
-            "DELETE FROM quarantine WHERE id = (SELECT min(id) FROM quarantine) RETURNING length(raw)";
-        let Some(freed) =
-            conn.prepare_cached(oldest)?.query_row([], |row| row.get::<_, i64>(0)).optional()?
-        else {
-            break;
-        };
-        rows = bump(conn, "quarantine-rows", -1)?;
-        bytes = bump(conn, "quarantine-bytes", -freed)?;
-        bump(conn, "quarantine-evicted", 1)?;
-    }
-    Ok(())
-}
-
-/// A counter of the quarantine.
-pub(crate) fn counter(conn: &Connection, name: &str) -> rusqlite::Result<u64> {
-    let sql = "SELECT value FROM counter WHERE name = ?1";
-    let found: Option<i64> = conn.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?;
-    Ok(found.map_or(0, unsigned))
-}
-
-impl Core {
-    /// End of a log.
-    pub(crate) fn head(&self, log: LogId) -> Option<Seq> {
-        self.entry(log).map(|entry| entry.head)
-    }
-
-    /// Reads the log rows again, after they were changed in SQL.
-    pub(crate) fn reload(&mut self) -> rusqlite::Result<()> {
-        self.heads = log::entries(&self.conn)?;
-        Ok(())
-    }
 }

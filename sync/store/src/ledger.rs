@@ -1,9 +1,10 @@
 //! The ledger as everybody else holds it: a cheap handle to the writer thread and to the file.
 
-use crate::draft::{Core, Draft};
+use crate::draft::Draft;
 use crate::open;
 use crate::reader::Reader;
 use crate::schema::{self, Owner};
+use crate::state::Core;
 use crate::writer::{self, CommitNote, Shared, Typed, Work};
 use crate::{LedgerError, OpenReport, Refusal, VerifyReport};
 use std::fs::File;

@@ -3,10 +3,11 @@
 //! Contract: the result is a working ledger or an error that a person must act on (in use, newer schema, another owner,
 //! foreign file, no space). Damage is never such an error: the file is set aside and a fresh one takes its place.
 
-use crate::draft::{Core, Draft};
+use crate::draft::Draft;
 use crate::ledger::{LedgerConfig, core};
 use crate::log;
 use crate::schema::{self, APPLICATION_ID, Owner, SCHEMA};
+use crate::state::Core;
 use crate::{LedgerError, OpenReport, salvage};
 use rusqlite::Connection;
 use std::fs::{File, TryLockError};
@@ -143,7 +144,10 @@ fn check(config: &LedgerConfig) -> Result<Found, LedgerError> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Empty),
         Err(error) => return Err(LedgerError::io(format!("open {}", path.display()), &error)),
-        Ok(file) if file.len() == 0 => return Ok(Found::Empty),
+        // SQLite takes a file shorter than its header for an empty one.
+        Ok(file) if (1..512).contains(&file.len()) => {
+            return Ok(Found::Damaged(format!("the file has {} bytes", file.len())));
+        }
         Ok(_) => {}
     }
     let looked = schema::connect(path).and_then(|conn| look(&conn));

@@ -1,10 +1,11 @@
 //! Questions to the ledger, on a read-only connection of their own: a slow reader never holds the writer up.
 
 use crate::LedgerError;
-use crate::draft::{counter, on_hand_rows, sum_on_hand};
+use crate::draft::{on_hand_rows, sum_on_hand};
 use crate::fold::Base;
 use crate::item::{Class, Item, ItemKey};
 use crate::log::{self, Entry, SEAL_EVERY};
+use crate::quarantine::counter;
 use crate::rows::{
     AlarmRow, Answer, BatchRow, DeviceRow, HeadRow, KindCount, MoneyRow, PriceRow, QuarantineCounts,
     QuarantineRow, ReservationRow, StockBalance, StockRow, StoredEvent, TagRow,

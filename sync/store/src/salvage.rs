@@ -12,11 +12,12 @@
 //! * Answers and local state are kept as far as they can be read, so that a retry after the salvage does not count twice.
 //! * The fresh file carries a mark that makes the next open begin a new epoch.
 
-use crate::draft::{Core, Draft};
+use crate::draft::Draft;
 use crate::ledger::LedgerConfig;
 use crate::log::{self, Entry, SEAL_EVERY};
 use crate::open::{beside, remove, sync_parent};
 use crate::schema;
+use crate::state::Core;
 use crate::table::signed;
 use crate::{LedgerError, Salvage};
 use rusqlite::{Connection, OptionalExtension, params};

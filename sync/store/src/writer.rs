@@ -8,7 +8,8 @@
 //! * When the file is full or fails, the group is rolled back, every job in it is told, and the writer goes on with the
 //!   next: it works again as soon as the file does.
 
-use crate::draft::{Core, Draft};
+use crate::draft::Draft;
+use crate::state::Core;
 use crate::{LedgerError, Refusal};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

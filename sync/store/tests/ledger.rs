@@ -308,7 +308,16 @@ fn open_items_follow_their_facts() {
     let twice = ledger.call(move |draft| draft.append(&event(1, close(2_000))));
     assert!(matches!(twice, Err(LedgerError::Refused(refusal)) if refusal.code == "reservation-closed"));
     assert_eq!(reader.on_hand(STORE, Sku(1_001)).unwrap(), (Milli(-1_000), Milli(0)));
+    let verified = ledger.verify().unwrap();
+    assert!(verified.ok(), "{:?}", verified.problems);
+}
 
+#[test]
+fn prices_tags_and_devices_follow_their_newest_fact() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = open(&dir.path().join("ledger.db"), Owner::Store(STORE));
+    let append = |fact: Fact| FactRef::from(ledger.call(move |draft| draft.append(&event(1, fact))).unwrap());
+    let reader = ledger.reader().unwrap();
     append(PriceChanged { sku: Sku(1_001), from: None, to: Minor(990), version: 3 }.into());
     assert_eq!(ledger.call(|draft| draft.price(Sku(1_001))).unwrap().unwrap().price, Minor(990));
     let tag = DeviceId::new("tag-1").unwrap();

@@ -1,0 +1,120 @@
+//! State of the writer thread: connection, heads and fold rows in three layers (file, group, job).
+
+use crate::fold::FoldSet;
+use crate::log::{self, Entry};
+use crate::schema::Owner;
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use sync_model::{Direction, Epoch, LogId, Seq, StoreId, Text};
+
+/// Committed balances kept in memory between groups.
+const CACHE_ROWS_MAX: usize = 20_000;
+
+/// State of the writer thread.
+pub(crate) struct Core {
+    pub(crate) conn: Connection,
+    pub(crate) owner: Owner,
+    pub(crate) software: Text<32>,
+    heads: BTreeMap<LogId, Entry>,
+    group_heads: BTreeMap<LogId, Entry>,
+    pub(crate) job_heads: BTreeMap<LogId, Entry>,
+    pub(crate) cache: FoldSet,
+    pub(crate) group: FoldSet,
+    pub(crate) job: FoldSet,
+    /// First SQL error of the current group: nothing of the group may be committed after it.
+    pub(crate) failure: Option<rusqlite::Error>,
+}
+
+impl Core {
+    pub(crate) fn new(conn: Connection, owner: Owner, software: Text<32>) -> rusqlite::Result<Self> {
+        let heads = log::entries(&conn)?;
+        Ok(Self {
+            conn,
+            owner,
+            software,
+            heads,
+            group_heads: BTreeMap::new(),
+            job_heads: BTreeMap::new(),
+            cache: FoldSet::default(),
+            group: FoldSet::default(),
+            job: FoldSet::default(),
+            failure: None,
+        })
+    }
+
+    /// A job was accepted: its layer joins the group's.
+    pub(crate) fn keep_job(&mut self) {
+        self.group.absorb(&mut self.job);
+        self.group_heads.append(&mut self.job_heads);
+        self.job.clear();
+    }
+
+    /// A job was refused: its layer goes.
+    pub(crate) fn drop_job(&mut self) {
+        self.job.clear();
+        self.job_heads.clear();
+    }
+
+    /// Writes every touched fold row and head of the group, inside its transaction.
+    pub(crate) fn flush(&self) -> rusqlite::Result<()> {
+        crate::table::write(&self.conn, &self.group)?;
+        self.group_heads.values().try_for_each(|entry| log::update(&self.conn, entry))
+    }
+
+    /// The group is durable. Returns the ends of the logs that it moved.
+    pub(crate) fn keep_group(&mut self) -> Vec<(LogId, Seq)> {
+        let moved = self.group_heads.iter().map(|(log, entry)| (*log, entry.head)).collect();
+        self.heads.append(&mut self.group_heads);
+        if self.cache.rows() + self.group.rows() > CACHE_ROWS_MAX {
+            self.cache.clear();
+        }
+        // Balances only: item bodies and articles are large, tickets are not asked for again.
+        self.cache.stock.append(&mut self.group.stock);
+        self.cache.money.append(&mut self.group.money);
+        self.cache.tally.append(&mut self.group.tally);
+        self.group.clear();
+        moved
+    }
+
+    /// The group was rolled back.
+    pub(crate) fn drop_group(&mut self) {
+        self.drop_job();
+        self.group.clear();
+        self.group_heads.clear();
+        self.failure = None;
+    }
+
+    pub(crate) fn entry(&self, log: LogId) -> Option<Entry> {
+        let layers = [&self.job_heads, &self.group_heads, &self.heads];
+        layers.into_iter().find_map(|heads| heads.get(&log)).copied()
+    }
+
+    /// The log of the newest epoch of one store and direction.
+    pub(crate) fn newest(&self, store: StoreId, direction: Direction) -> Option<LogId> {
+        let from = LogId { store, direction, epoch: Epoch(0) };
+        let upto = LogId { store, direction, epoch: Epoch(u32::MAX) };
+        let layers = [&self.job_heads, &self.group_heads, &self.heads];
+        layers.into_iter().filter_map(|heads| heads.range(from..=upto).next_back().map(|(log, _)| *log)).max()
+    }
+
+    /// The store's own log.
+    pub(crate) fn own(&self) -> Option<LogId> {
+        match self.owner {
+            Owner::Store(store) => self.newest(store, Direction::Up),
+            Owner::Hq => None,
+        }
+    }
+}
+
+impl Core {
+    /// End of a log.
+    pub(crate) fn head(&self, log: LogId) -> Option<Seq> {
+        self.entry(log).map(|entry| entry.head)
+    }
+
+    /// Reads the log rows again, after they were changed in SQL.
+    pub(crate) fn reload(&mut self) -> rusqlite::Result<()> {
+        self.heads = log::entries(&self.conn)?;
+        Ok(())
+    }
+}
