@@ -1,6 +1,7 @@
 //! The Modbus bus owner against pymodbus, a server that nobody here wrote, over TCP and over a pair of pseudo-terminals.
 //!
 //! What this cannot show: parity and turn-around of a real RS-485 line.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -3,6 +3,7 @@
 //! What this cannot show: parity and 7 data bits. A pty accepts both settings and keeps 8N1, so the bytes arrive with bit 7
 //! as the far end set it; that the settings reach the port is checked in a unit test, that they reach a wire needs the
 //! rig's FTDI model or a real port.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,0 +1,53 @@
+//! What the configuration refuses, and in which words.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use drv_host::{HostConfig, HostError};
+
+fn refusal(text: &str) -> String {
+    let config: HostConfig = match toml::from_str(text) {
+        Ok(config) => config,
+        Err(error) => return error.to_string(),
+    };
+    match config.check(&support::profiles()) {
+        Ok(()) => "accepted".to_owned(),
+        Err(error @ HostError::Config { .. }) => error.to_string(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn contradictions_are_refused_with_table_key_and_expectation() {
+    let bus = "[[bus]]\nid = \"b\"\nkind = \"modbus-tcp\"\naddress = \"127.0.0.1:1502\"\n";
+    let cabinet = "[[cabinet]]\nid = \"c\"\nbus = \"b\"\nunit = 1\nprofile = \"danfoss-ak-cc55\"\n";
+    let scale = "[[scale]]\nid = \"s\"\nprotocol = \"toledo-8217\"\nport = \"/dev/x\"\ninterval_g = 5\ncapacity_g = 15000\n";
+    let steamer = "[[steamer]]\nid = \"st\"\nbus = \"b\"\nunit = 10\nprofile = \"steamer-e5cc\"\n";
+    let tag = "[[tag]]\nid = \"t\"\naddress = \"FF:FF:92:00:00:01\"\nmodel = 11\nsku = 1\n";
+    assert_eq!(refusal(&(bus.to_owned() + cabinet + scale + steamer)), "accepted");
+    for (text, words) in [
+        (bus.to_owned() + bus, "[[bus]] b: id"),
+        (cabinet.to_owned(), "[[cabinet]] c: bus: expected the id of a [[bus]]"),
+        (bus.to_owned() + cabinet + &cabinet.replace("\"c\"", "\"d\""), "unit 1, which c takes"),
+        (bus.to_owned() + steamer + &cabinet.replace("unit = 1", "unit = 11"), "unit 11, which"),
+        (
+            bus.to_owned() + &cabinet.replace("danfoss-ak-cc55", "nothing"),
+            "profile: expected one of: danfoss",
+        ),
+        (bus.to_owned() + &cabinet.replace("unit = 1", "unit = 0"), "unit: expected 1 to 247, found 0"),
+        (
+            scale.to_owned() + &scale.replace("\"s\"", "\"s2\""),
+            "port: expected a port with one owner, found owner s",
+        ),
+        (scale.replace("5\n", "0\n"), "interval_g"),
+        (scale.to_owned() + "speed = 3\n", "unknown field `speed`"),
+        (tag.to_owned(), "a [ble] table"),
+        (tag.replace("FF:FF", "GG:FF") + "[ble]\n", "six hex bytes"),
+        ("[[cabinet]]\nid = \"c\"\nw1 = \"../etc\"\n".to_owned(), "a sensor folder"),
+        ("[[cabinet]]\nid = \"c\"\n".to_owned(), "either bus + unit + profile or w1"),
+        ("[[bus]]\nid = \"b\"\nkind = \"modbus-rtu\"\n".to_owned(), "a serial device path"),
+    ] {
+        let found = refusal(&text);
+        assert!(found.contains(words), "expected `{words}` in: {found}");
+    }
+}
