@@ -12,9 +12,12 @@ pub(super) fn read<T: de::DeserializeOwned>(root: &Node) -> Result<T, ConfigErro
     T::deserialize(At { node: root, path: String::new() }).map_err(|error| error.resolve(root))
 }
 
-/// A complaint that may not know its place yet.
+/// A complaint that may not know its place yet. Boxed: it travels through every return of the deserializer.
 #[derive(Debug)]
-struct Complaint {
+struct Complaint(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     expected: String,
     found: Option<String>,
     place: Option<Place>,
@@ -25,24 +28,25 @@ struct Complaint {
 
 impl Complaint {
     fn new(expected: String, found: Option<String>) -> Self {
-        Self { expected, found, place: None, key: String::new(), below: None }
+        Self(Box::new(Parts { expected, found, place: None, key: String::new(), below: None }))
     }
 
     /// Fills in the place unless a deeper value did.
     fn at(mut self, place: &Place, path: &str, found: impl FnOnce() -> String) -> Self {
-        if self.place.is_none() {
-            self.place = Some(place.clone());
-            self.key = match self.below.take() {
+        let parts = self.0.as_mut();
+        if parts.place.is_none() {
+            parts.place = Some(place.clone());
+            parts.key = match parts.below.take() {
                 Some(field) => join(path, &field),
                 None => path.into(),
             };
-            self.found.get_or_insert_with(found);
+            parts.found.get_or_insert_with(found);
         }
         self
     }
 
     fn resolve(self, root: &Node) -> ConfigError {
-        let located = self.at(&root.place, "", || root.value.describe());
+        let located = *self.at(&root.place, "", || root.value.describe()).0;
         ConfigError {
             place: located.place.unwrap_or_else(|| root.place.clone()),
             key: located.key,
@@ -54,8 +58,8 @@ impl Complaint {
 
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected {}", self.expected)?;
-        match &self.found {
+        write!(f, "expected {}", self.0.expected)?;
+        match &self.0.found {
             Some(found) => write!(f, ", found {found}"),
             None => Ok(()),
         }
@@ -83,13 +87,13 @@ impl de::Error for Complaint {
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         let mut complaint = Self::new(one_of(expected), Some(format!("unknown key `{field}`")));
-        complaint.below = Some(field.into());
+        complaint.0.below = Some(field.into());
         complaint
     }
 
     fn missing_field(field: &'static str) -> Self {
         let mut complaint = Self::new("a value".into(), Some("nothing".into()));
-        complaint.below = Some(field.into());
+        complaint.0.below = Some(field.into());
         complaint
     }
 }
@@ -207,7 +211,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
         let plain: StrDeserializer<'_, Complaint> = key.as_str().into_deserializer();
         seed.deserialize(plain).map(Some).map_err(|mut error| {
             // An unknown key is reported at the key itself, under its own path.
-            error.below = None;
+            error.0.below = None;
             error.at(&entry.key, &join(self.path, key), || format!("`{key}`"))
         })
     }
