@@ -339,7 +339,11 @@ impl Station {
     fn report(&self, visit: &Visit, desk: &mut Desk) -> Option<Seen> {
         let values = self.profile.decode(&visit.image);
         let view = self.profile.cabinet(&values);
-        let wire_fault = visit.fault.as_ref().map(fault_text);
+        let wire_fault = visit.fault.as_ref().map(|fault| match fault {
+            // Reported only when something else of the device did answer.
+            WireFault::Silent => "part of the device does not answer".to_owned(),
+            other => fault_text(other),
+        });
         let probe_fault = view.temperature.as_ref().err().map(|e| format!("temperature: {e}"));
         let contact = match (&visit.fault, &wire_fault, &probe_fault) {
             (Some(WireFault::Malformed(_)), Some(reason), _) => Contact::Malformed(reason.clone()),

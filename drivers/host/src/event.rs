@@ -1,7 +1,7 @@
 //! What the host side tells its user: readings, results of jobs, and health.
 //!
 //! Contract
-//! * Readings may be dropped when the receiver is slow (counted in [`Counters::dropped`]); health and the results of
+//! * Readings may be dropped when the receiver is slow (counted in [`crate::Counters::dropped`]); health and the results of
 //!   jobs are kept until they can be delivered.
 //! * Every event carries the wall clock for people and the machine's monotonic clock for ages.
 

@@ -70,7 +70,7 @@ pub struct RawFrame {
     pub mono_ms: u64,
     /// Which way it went.
     pub way: Way,
-    /// Its bytes, cut at [`FRAME_BYTES_MAX`].
+    /// Its bytes, cut at 512.
     pub bytes: Vec<u8>,
 }
 
