@@ -6,14 +6,24 @@ use edge_agent::daemon;
 use edge_api::{Alarms, Curve, DeviceReading, Devices};
 use stand::{Folder, until};
 
+/// CRC-8 of a 1-Wire scratchpad (Maxim, polynomial 0x31 reflected).
+fn crc8(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ byte, |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0x8C } else { crc >> 1 })
+    })
+}
+
 /// A sensor's file as the kernel writes it.
 fn sensor(folder: &Folder, celsius_milli: i32, good: bool) {
     let dir = folder.path("w1/28-0316a2794c1f");
     std::fs::create_dir_all(&dir).unwrap();
+    let sixteenths = u16::try_from(celsius_milli * 16 / 1_000).unwrap();
+    let [low, high] = sixteenths.to_le_bytes();
+    let mut pad = vec![low, high, 0x4b, 0x46, 0x7f, 0xff, 0x0e, 0x10];
+    pad.push(crc8(&pad));
+    let hex = pad.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     let check = if good { "YES" } else { "NO" };
-    let text = format!(
-        "72 01 4b 46 7f ff 0e 10 57 : crc=57 {check}\n72 01 4b 46 7f ff 0e 10 57 t={celsius_milli}\n"
-    );
+    let text = format!("{hex} : crc={:02x} {check}\n{hex} t={celsius_milli}\n", pad[8]);
     let partial = dir.join("partial");
     std::fs::write(&partial, text).unwrap();
     std::fs::rename(partial, dir.join("w1_slave")).unwrap();
