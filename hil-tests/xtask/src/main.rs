@@ -35,6 +35,9 @@ enum Task {
         /// The day to run.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Folder with `edge-agent` and `sync-hq`; without it they are built first.
+        #[arg(long)]
+        programs: Option<PathBuf>,
     },
     /// SIGKILL of the agent at random instants under till load.
     Crash {
@@ -47,6 +50,9 @@ enum Task {
         /// Prints one JSON line instead of text.
         #[arg(long)]
         json: bool,
+        /// Folder with `edge-agent` and `sync-hq`; without it they are built first.
+        #[arg(long)]
+        programs: Option<PathBuf>,
     },
     /// Benchmarks, always against a bare baseline in the same run.
     Bench {
@@ -83,15 +89,15 @@ fn run(task: Task) -> Result<bool> {
     let root = workspace_root();
     match task {
         Task::Test => suite::run(&root),
-        Task::Demo { once, json, seed } => {
-            let programs = programs(&root)?;
+        Task::Demo { once, json, seed, programs } => {
+            let programs = programs.map_or_else(|| build(&root), Ok)?;
             let options = Options { seed, json, programs, profiles: root.join("configs/devices") };
             wait(async {
                 if once { hil_demo::day(options).await } else { hil_demo::interactive(options).await }
             })
         }
-        Task::Crash { rounds, seed, json } => {
-            let programs = programs(&root)?;
+        Task::Crash { rounds, seed, json, programs } => {
+            let programs = programs.map_or_else(|| build(&root), Ok)?;
             wait(crash::campaign(crash::Options { rounds, seed, json, programs }))
         }
         Task::Bench { what: Bench::Ledger { json } } => bench::ledger(&root, json).map(|()| true),
@@ -113,7 +119,7 @@ fn wait(work: impl Future<Output = Result<bool>>) -> Result<bool> {
 }
 
 /// Builds the programs under test and says in which folder they are.
-fn programs(root: &Path) -> Result<PathBuf> {
+fn build(root: &Path) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)

@@ -1,14 +1,16 @@
 //! Our own `org.bluez`: one adapter, many tags.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use drv_protocol::gicisky::COMPANY;
 use drv_sim::{TagAction, TagSim};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
+use zbus::message::Header;
+use zbus::names::BusName;
 use zbus::object_server::SignalEmitter;
 use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 use zbus::{Connection, ObjectServer, connection, fdo, interface};
@@ -34,9 +36,36 @@ pub struct FakeTag {
 
 #[derive(Debug, Default)]
 struct Air {
-    discovering: AtomicBool,
+    /// Clients that scan, by their bus names: one discovery session each, as BlueZ keeps them.
+    scanners: Mutex<BTreeSet<String>>,
     linked: AtomicUsize,
     linked_max: AtomicUsize,
+}
+
+impl Air {
+    fn scanners(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.scanners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn scanned(&self) -> bool {
+        !self.scanners().is_empty()
+    }
+}
+
+/// Ends the discovery sessions of clients that left the bus without a word, as BlueZ does.
+async fn forget_dead(air: Arc<Air>, connection: Connection) {
+    let Ok(daemon) = fdo::DBusProxy::new(&connection).await else { return };
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tick.tick().await;
+        let scanners = air.scanners().clone();
+        for scanner in scanners {
+            let Ok(name) = BusName::try_from(scanner.as_str()) else { continue };
+            if daemon.name_has_owner(name).await.is_ok_and(|alive| !alive) {
+                air.scanners().remove(&scanner);
+            }
+        }
+    }
 }
 
 /// A running fake. Dropping it takes `org.bluez` off the bus.
@@ -76,6 +105,7 @@ impl FakeBluez {
             // Spread over the interval, as real tags are.
             fake.tasks.spawn(body.advertise(interval * index / count, interval));
         }
+        fake.tasks.spawn(forget_dead(fake.air.clone(), fake.connection.clone()));
         fake.connection.request_name("org.bluez").await?;
         Ok(fake)
     }
@@ -114,7 +144,7 @@ impl FakeBluez {
     /// Somebody scans.
     #[must_use]
     pub fn scanned(&self) -> bool {
-        self.air.discovering.load(Ordering::Acquire)
+        self.air.scanned()
     }
 }
 
@@ -122,13 +152,19 @@ struct Adapter {
     air: Arc<Air>,
 }
 
+/// The bus name of the client that calls.
+fn sender(header: &Header<'_>) -> String {
+    header.sender().map(ToString::to_string).unwrap_or_default()
+}
+
 #[interface(name = "org.bluez.Adapter1")]
 impl Adapter {
     async fn start_discovery(
         &self,
+        #[zbus(header)] header: Header<'_>,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
     ) -> Result<(), BluezError> {
-        if self.air.discovering.swap(true, Ordering::AcqRel) {
+        if !self.air.scanners().insert(sender(&header)) {
             return Err(BluezError::InProgress("Operation already in progress".into()));
         }
         self.discovering_changed(&emitter).await.map_err(BluezError::ZBus)
@@ -136,9 +172,10 @@ impl Adapter {
 
     async fn stop_discovery(
         &self,
+        #[zbus(header)] header: Header<'_>,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
     ) -> Result<(), BluezError> {
-        if !self.air.discovering.swap(false, Ordering::AcqRel) {
+        if !self.air.scanners().remove(&sender(&header)) {
             return Err(BluezError::Failed("No discovery started".into()));
         }
         self.discovering_changed(&emitter).await.map_err(BluezError::ZBus)
@@ -183,7 +220,7 @@ impl Adapter {
 
     #[zbus(property)]
     fn discovering(&self) -> bool {
-        self.air.discovering.load(Ordering::Acquire)
+        self.air.scanned()
     }
 
     #[zbus(property, name = "UUIDs")]
@@ -232,7 +269,7 @@ impl Body {
                 let state = self.link.state();
                 state.silent || state.connected
             };
-            if self.air.discovering.load(Ordering::Acquire) && !quiet {
+            if self.air.scanned() && !quiet {
                 let told = if published { self.tell().await } else { self.publish().await };
                 if told.is_err() {
                     return;
