@@ -70,6 +70,8 @@ pub struct Daemon {
     heads: watch::Sender<Heads>,
     readers: Mutex<Vec<Reader>>,
     host: Mutex<Option<drv_host::Host>>,
+    /// Why the drivers do not run.
+    host_fault: Mutex<Option<String>>,
     orders: mpsc::Sender<Order>,
     reloads: mpsc::Sender<Reload>,
 }
@@ -204,6 +206,9 @@ impl Daemon {
         }
         if self.config().hq.is_some() && !settle.connected {
             reasons.push("no connection to headquarters: facts wait in the ledger".into());
+        }
+        if let Some(fault) = &*self.host_fault.lock().unwrap_or_else(PoisonError::into_inner) {
+            reasons.push(format!("device drivers do not run: {fault}"));
         }
         let lost = self.registry.lost();
         if !lost.is_empty() {

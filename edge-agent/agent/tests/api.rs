@@ -1,4 +1,5 @@
 //! Tills and people against a daemon without devices.
+#![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
 
 mod stand;
 

@@ -1,4 +1,5 @@
 //! Every complaint names file, line, column, key, expectation and finding.
+#![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
 
 use edge_agent::config::load;
 use std::path::Path;

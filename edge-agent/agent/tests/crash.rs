@@ -1,4 +1,5 @@
 //! SIGKILL of the daemon under tickets: after the restart every acknowledged ticket is there exactly once.
+#![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
 
 mod stand;
 

@@ -1,4 +1,5 @@
 //! Settlement against a real broker and an HQ made of the same ledger crate: both directions, a dead broker, bad messages.
+#![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
 
 mod stand;
 

@@ -1,4 +1,5 @@
 //! Taken sockets and ports, stale socket files, reload.
+#![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
 
 mod stand;
 

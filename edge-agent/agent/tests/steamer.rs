@@ -1,4 +1,5 @@
 //! A steamer on Modbus TCP: a batch from its order through cooking to sale, once, over a restart of the daemon.
+#![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
 
 mod stand;
 

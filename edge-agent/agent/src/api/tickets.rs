@@ -7,7 +7,7 @@ use super::answer::{Once, Refused, parse};
 use super::post::{self, Stop};
 use crate::daemon::Daemon;
 use crate::devices::Order;
-use crate::devices::holds::{self, Held};
+use crate::devices::holds::{self, Taken};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -54,7 +54,7 @@ pub(crate) async fn ticket(
     // The device loop only mirrors what the ledger says; what it misses it finds at the batch's next step.
     let mut from_batches = from_batches;
     for part in from_batches.try_recv().unwrap_or_default() {
-        if orders.try_send(Order::Sold { batch: part.batch, quantity: part.left }).is_err() {
+        if orders.try_send(Order::Sold { batch: part.batch, left: part.left }).is_err() {
             tracing::debug!(batch = %part.batch, "device loop did not hear of a sale");
         }
     }
@@ -115,7 +115,7 @@ fn book(
     draft: &mut Draft<'_>,
     mut sale: Sale,
     stamp: Stamp,
-    taken_out: oneshot::Sender<Vec<Held>>,
+    taken_out: oneshot::Sender<Vec<Taken>>,
 ) -> Result<EventId, Stop> {
     let mut taken = Vec::new();
     let mut moves = Vec::new();
@@ -124,7 +124,7 @@ fn book(
         // A line that one batch covers names it, so that the record leads from the ticket to the batch.
         if let [only] = parts.as_slice()
             && line.batch.is_none()
-            && only.left == line.quantity
+            && only.quantity == line.quantity
         {
             line.batch = Some(only.batch);
         }

@@ -134,6 +134,7 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         heads,
         readers: Mutex::new(Vec::new()),
         host: Mutex::new(None),
+        host_fault: Mutex::new(None),
         orders,
         reloads,
         ledger,
@@ -251,11 +252,16 @@ fn start_floor(daemon: &Arc<Daemon>, orders: mpsc::Receiver<Order>) -> Floor {
     let (stop, stopped) = watch::channel(false);
     let (events, event_queue) = mpsc::channel(EVENTS_MAX);
     let (tags, news) = mpsc::channel(NEWS_MAX);
+    let mut fault = None;
     match drv_host::start(&config.host, &config.profiles, events) {
         Ok(host) => *daemon.host.lock().unwrap_or_else(PoisonError::into_inner) = Some(host),
-        // The store trades without its devices; the reason is on every screen.
-        Err(error) => tracing::error!(%error, "device drivers do not start"),
+        // The store trades without its devices; the reason is in the status.
+        Err(error) => {
+            tracing::error!(%error, "device drivers do not start");
+            fault = Some(error.to_string());
+        }
     }
+    *daemon.host_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     let inputs = Inputs { events: event_queue, orders, tags, stop: stopped.clone() };
     let devices = tokio::spawn(devices::run(daemon.clone(), inputs));
     let prices = tokio::spawn(prices::run(daemon.clone(), news, stopped));

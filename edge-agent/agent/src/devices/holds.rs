@@ -21,6 +21,17 @@ pub struct Held {
     pub left: Milli,
 }
 
+/// What a sale took from one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The batch.
+    pub batch: BatchRef,
+    /// How much.
+    pub quantity: Milli,
+    /// Left afterwards.
+    pub left: Milli,
+}
+
 /// Key of the state of an article.
 pub fn key(sku: Sku) -> String {
     format!("hold/{sku}")
@@ -90,7 +101,7 @@ pub fn sell(
     named: Option<BatchRef>,
     quantity: Milli,
     moves: &mut Vec<BatchMoved>,
-) -> Result<Vec<Held>, Refusal> {
+) -> Result<Vec<Taken>, Refusal> {
     let mut held = load(draft, sku)?;
     if held.is_empty() || quantity.0 <= 0 {
         return Ok(Vec::new());
@@ -105,7 +116,7 @@ pub fn sell(
         if part > 0 {
             entry.left = Milli(entry.left.0 - part);
             rest -= part;
-            taken.push(Held { batch: entry.batch, left: Milli(part) });
+            taken.push(Taken { batch: entry.batch, quantity: Milli(part), left: entry.left });
         }
     }
     for entry in held.iter().filter(|entry| entry.left.0 <= 0) {

@@ -54,8 +54,8 @@ pub enum Order {
     Sold {
         /// The batch.
         batch: BatchRef,
-        /// How much.
-        quantity: Milli,
+        /// Left for sale, by the ledger. Absolute, so that hearing of a sale twice or late does no harm.
+        left: Milli,
     },
 }
 
@@ -283,10 +283,10 @@ impl Loop {
                 Some(Unit::Steamer(steamer)) => steamer.add(*batch),
                 _ => tracing::warn!(device = %batch.device(), "batch of a steamer that is not configured"),
             },
-            Order::Sold { batch, quantity } => {
+            Order::Sold { batch, left } => {
                 for unit in self.units.values_mut() {
                     if let Unit::Steamer(steamer) = unit {
-                        steamer.sold(&self.desk, batch, quantity, now);
+                        steamer.sold(&self.desk, batch, left, now);
                     }
                 }
             }

@@ -38,7 +38,13 @@ pub(super) async fn rebuild(daemon: &Arc<Daemon>) -> Rebuilt {
     loop {
         let keys = keys.clone();
         let store = daemon.store;
-        match daemon.read(move |reader| known(reader, store, &keys)).await {
+        // A barrier: jobs of an earlier run of the loop are durable, or refused, before their states are read.
+        let settled = daemon.commit(|_| Ok(())).await;
+        let read = match settled {
+            Ok(()) => daemon.read(move |reader| known(reader, store, &keys)).await,
+            Err(error) => Err(error),
+        };
+        match read {
             Ok(known) => return build(daemon, &config, &known),
             Err(error) => {
                 tracing::error!(%error, "devices wait: the ledger cannot be read");

@@ -25,6 +25,7 @@ pub const BATCHES_MAX: usize = 32;
 enum Step {
     Reading(Reading),
     Ordered(BatchRef, bool),
+    /// What is left of a batch after a sale.
     Sold(BatchRef, Milli),
     Silent(bool),
 }
@@ -107,9 +108,9 @@ impl Steamer {
     }
 
     /// A till sold from a batch; the ledger has it already.
-    pub(super) fn sold(&mut self, desk: &Desk, batch: BatchRef, quantity: Milli, now: Moment) {
+    pub(super) fn sold(&mut self, desk: &Desk, batch: BatchRef, left: Milli, now: Moment) {
         if self.batches.contains_key(&batch) {
-            self.queue(desk, Step::Sold(batch, quantity), now);
+            self.queue(desk, Step::Sold(batch, left), now);
         }
     }
 
@@ -201,7 +202,9 @@ impl Steamer {
                     Step::Reading(reading) => Input::Reading(reading, place),
                     Step::Silent(_) => Input::Tick,
                     Step::Ordered(id, ok) if id == batch.id() => Input::Ordered(ok.then_some(()).ok_or(())),
-                    Step::Sold(id, quantity) if id == batch.id() => Input::Sold(quantity),
+                    Step::Sold(id, left) if id == batch.id() => {
+                        Input::Sold(Milli(batch.remaining().0.saturating_sub(left.0).max(0)))
+                    }
                     Step::Ordered(..) | Step::Sold(..) => return None,
                 };
                 let mut batch = batch.clone();

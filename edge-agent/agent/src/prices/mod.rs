@@ -45,6 +45,8 @@ struct Pump {
     wakes: BTreeSet<(UnixMillis, Sku)>,
     /// End of HQ's log that the entries know.
     known: Option<(LogId, Seq)>,
+    /// Whether the articles were read at all.
+    loaded: bool,
 }
 
 /// Runs until `stop` turns true; gives the channel back for the next run.
@@ -62,6 +64,7 @@ pub(crate) async fn run(
         dirty: BTreeSet::new(),
         wakes: BTreeSet::new(),
         known: None,
+        loaded: false,
     };
     let mut tick = tokio::time::interval(Duration::from_millis(config.prices.tick_ms));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -132,7 +135,7 @@ impl Pump {
             .filter(|(log, _)| log.store == store && log.direction == Direction::Down)
             .map(|(log, seq)| (*log, *seq))
             .next_back();
-        if newest == self.known && !self.entries.is_empty() {
+        if self.loaded && newest == self.known {
             return;
         }
         let rows = self.daemon.read(move |reader| Ok((reader.articles(store)?, reader.prices(store)?))).await;
@@ -144,6 +147,7 @@ impl Pump {
             }
         };
         self.known = newest;
+        self.loaded = true;
         let prices: BTreeMap<Sku, TillPrice> = prices
             .into_iter()
             .map(|row| (row.sku, TillPrice { price: row.price, version: row.version }))

@@ -2,7 +2,7 @@
 
 use super::{JOBS_MAX, NAK_PERIOD_MS, Pump};
 use sync_core::{Ack, Block, Message, Nak};
-use sync_model::{Direction, LogId, Seq, Text, UnixMillis};
+use sync_model::{Command, Direction, EpochReason, Event, Fact, LogId, Seq, Text, UnixMillis};
 use sync_mqtt::Publish;
 use sync_mqtt::topic::{self, Leaf};
 use sync_store::{IngestOutcome, Ingested, LedgerError};
@@ -13,9 +13,34 @@ const KEEP_BYTES: usize = 16 * 1024;
 /// Result of a ledger job, reported from the writer thread after its commit.
 pub(super) enum Committed {
     /// A block of HQ's log.
-    Ingest(LogId, Result<Ingested, LedgerError>),
+    Ingest(LogId, Result<(Ingested, Vec<Fact>), LedgerError>),
     /// A watermark or a quarantine entry; the result is only logged.
     Other(&'static str, Result<(), LedgerError>),
+}
+
+/// Verdicts and commands among the records that were new.
+fn said(block: &Block, ingested: &Ingested) -> Vec<Fact> {
+    let IngestOutcome::Applied { first, last, .. } = ingested.outcome else { return Vec::new() };
+    let numbered = (block.first.0..).zip(&block.records);
+    numbered
+        .filter(|(seq, _)| (first.0..=last.0).contains(seq))
+        .filter_map(|(_, record)| Event::from_record(record).ok())
+        .map(|event| event.fact)
+        .filter(|fact| matches!(fact, Fact::Verdict(_) | Fact::Command(_)))
+        .collect()
+}
+
+/// Tells the staff what HQ said.
+fn tell(fact: &Fact) {
+    match fact {
+        Fact::Verdict(verdict) => {
+            let of = verdict.of.map(|id| id.to_string()).unwrap_or_default();
+            tracing::warn!(code = %verdict.code, %of, detail = %verdict.detail, "verdict of HQ");
+        }
+        Fact::Command(Command::Note(note)) => tracing::info!(%note, "note of HQ"),
+        Fact::Command(Command::OpenEpoch) => tracing::warn!("a new epoch was opened by order of HQ"),
+        _ => {}
+    }
 }
 
 impl Pump {
@@ -67,10 +92,19 @@ impl Pump {
             return;
         }
         let log = block.log;
-        let received = UnixMillis(self.daemon.clock.wall_ms());
+        let stamp = self.daemon.clock.stamp();
+        let received = stamp.at;
         let replies = self.committed.clone();
         let submitted = self.daemon.ledger.submit(
-            move |draft| draft.ingest(&block, received),
+            move |draft| {
+                let ingested = draft.ingest(&block, received)?;
+                let said = said(&block, &ingested);
+                if said.contains(&Fact::Command(Command::OpenEpoch)) {
+                    // In the same transaction as the order, so that it is obeyed exactly once.
+                    draft.open_epoch(EpochReason::Ordered, stamp)?;
+                }
+                Ok((ingested, said))
+            },
             move |result| drop(replies.try_send(Committed::Ingest(log, result))),
         );
         match submitted {
@@ -96,7 +130,10 @@ impl Pump {
     pub(super) fn result(&mut self, result: Committed) {
         self.jobs = self.jobs.saturating_sub(1);
         match result {
-            Committed::Ingest(log, Ok(ingested)) => self.ingested(log, ingested),
+            Committed::Ingest(log, Ok((ingested, said))) => {
+                said.iter().for_each(tell);
+                self.ingested(log, ingested);
+            }
             Committed::Ingest(log, Err(error)) => {
                 tracing::warn!(%log, %error, "a block of HQ was not stored; it comes again");
             }
@@ -164,7 +201,10 @@ impl Pump {
         payload: &[u8],
         of: Option<(LogId, Seq, Seq)>,
     ) {
-        tracing::warn!(source, code, detail, bytes = payload.len(), "message set aside");
+        let now = self.now();
+        if let Some(held) = self.throttle.pass(code, now) {
+            tracing::warn!(source, code, detail, bytes = payload.len(), held, "message set aside");
+        }
         self.daemon.settle.set_aside();
         let raw = payload.get(..KEEP_BYTES).unwrap_or(payload).to_vec();
         let (source, text) = (source.to_owned(), detail.to_owned());

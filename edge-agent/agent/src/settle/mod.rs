@@ -18,6 +18,7 @@ pub use view::{Ahead, SettleState, SettleView};
 
 use crate::config::HqSection;
 use crate::daemon::Daemon;
+use crate::logging::Throttle;
 use inbound::Committed;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,8 @@ struct Pump {
     nak_ms: u64,
     /// Do not send before this moment.
     pause_until: u64,
+    /// Bounds the lines about bad messages.
+    throttle: Throttle,
 }
 
 /// Runs until `stop` turns true.
@@ -79,6 +82,7 @@ pub async fn run(daemon: Arc<Daemon>, hq: HqSection, mut stop: watch::Receiver<b
         hello_ms: 0,
         nak_ms: 0,
         pause_until: 0,
+        throttle: Throttle::default(),
     };
     pump.announce().await;
     let mut heads = daemon.heads();
