@@ -223,6 +223,10 @@ impl Parts {
         for server in self.servers {
             ended("api", server).await;
         }
+        let socket = daemon.config().api.socket.clone();
+        if let Err(error) = std::fs::remove_file(&socket) {
+            tracing::debug!(%error, path = %socket.display(), "socket file stays; the next start replaces it");
+        }
         if let Some(floor) = self.floor.take() {
             stop_floor(daemon, floor).await;
         }
