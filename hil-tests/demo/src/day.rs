@@ -141,7 +141,7 @@ async fn script(options: &Options, folder: &Path, started: Instant) -> Result<Ve
         let waiting = stage.shop.counter.waiting();
         let tickets = stage.shop.books().tickets.len();
         say(&format!("{fault:?} ({tickets} tickets so far, {waiting} waiting)"));
-        faults::inflict(fault, &mut stage.programs, &stage.shop.counter, &mut random, &mut damage).await?;
+        faults::inflict(fault, &mut stage.programs, &stage.shop, &mut random, &mut damage).await?;
     }
     tokio::time::sleep(OPEN_FOR.saturating_sub(opened.elapsed())).await;
     say("closing");
@@ -343,13 +343,13 @@ fn runs(stage: &Stage, books: &crate::books::Books, reasons: &mut Vec<String>) -
     all
 }
 
-/// Alarms in the record. The script provokes nothing but excursions.
+/// Alarms in the record. The script provokes excursions and silences, which the oracle counts, and nothing else.
 fn raised(side: &Side, reasons: &mut Vec<String>) -> usize {
     let mut count = 0;
     for (id, event) in &side.events {
         if let Fact::AlarmRaised(alarm) = &event.fact {
             count += 1;
-            if alarm.kind != AlarmKind::TooWarm {
+            if !matches!(alarm.kind, AlarmKind::TooWarm | AlarmKind::Lost) {
                 note(reasons, format!("{id}: unprovoked alarm {:?} of {}", alarm.kind, alarm.device));
             }
         }
