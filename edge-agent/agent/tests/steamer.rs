@@ -116,3 +116,17 @@ async fn a_batch_is_cooked_once_held_and_sold_out_by_tickets() {
     assert_eq!(moves.count(), 1);
     running.stop().await;
 }
+
+/// On one thread nothing runs between the start and the look: what is missing then would be missing for a quick client.
+#[tokio::test]
+async fn a_configured_device_is_known_before_the_first_request() {
+    let profiles = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/devices");
+    let table = format!(
+        "[profiles]\ndir = \"{profiles}\"\n[[bus]]\nid = \"kitchen\"\nkind = \"modbus-tcp\"\naddress = \"127.0.0.1:9\"\n\
+         [[steamer]]\nid = \"steamer-1\"\nbus = \"kitchen\"\nunit = 1\nprofile = \"steamer-e5cc\"\n"
+    );
+    let stand = Stand::with("reserve_bytes = 0", &table).await;
+    let id = sync_model::DeviceId::new("steamer-1").unwrap();
+    assert!(stand.running.daemon.registry.get(&id).is_some());
+    stand.running.stop().await;
+}

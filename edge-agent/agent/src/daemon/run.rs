@@ -213,6 +213,8 @@ impl Parts {
         stopped: &watch::Receiver<bool>,
     ) -> Self {
         let config = daemon.config();
+        // Before the first request: a device that is configured must never be answered "not found".
+        daemon.registry.configure(devices::views(&config));
         let servers = api::spawn(daemon, socket, port, stopped);
         let settle =
             config.hq.clone().map(|hq| tokio::spawn(settle::run(daemon.clone(), hq, stopped.clone())));

@@ -18,6 +18,7 @@ mod steam_flags;
 mod steamers;
 
 pub use registry::{DeviceView, Registry};
+pub(crate) use start::views;
 pub use steamers::BATCHES_MAX;
 pub(crate) use steamers::batch_key;
 
