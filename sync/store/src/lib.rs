@@ -35,7 +35,7 @@ pub mod telemetry;
 mod verify;
 mod writer;
 
-pub use draft::{Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
+pub use draft::{ANSWERS_KEPT, Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
 pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
 pub use ledger::{Ledger, LedgerConfig};
 pub use reader::Reader;
