@@ -1,19 +1,21 @@
 //! One command: what is asked, what is printed, how it ends.
 
 use crate::args::{
-    AlarmCommand, Arguments, Command, DeviceCommand, EventCommand, LedgerCommand, SyncCommand,
+    AlarmCommand, Arguments, BatchCommand, Command, DeviceCommand, EventCommand, LedgerCommand, SyncCommand,
 };
 use crate::exit::{Exit, as_body};
 use crate::screen::{Screen, complain};
 use crate::show;
 use edge_api::{
-    AckRequest, Alarms, Answer, BackupRequest, Client, ClientError, Devices, Events, Named, Reply,
-    ShelveRequest,
+    AckRequest, Alarms, Answer, BackupRequest, Batches, Client, ClientError, Devices, DiscardRequest, Events,
+    Named, Reply, ShelveRequest,
 };
 use edge_api::{Backup, DeviceDetail, Doctor, Status, Stock, Sync};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
+/// Events of one request of `--follow`: as many as the daemon gives at once.
+const PAGE: usize = 500;
 /// Pause between two looks of `watch` and `--follow`.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -80,6 +82,7 @@ impl Session {
             }
             Command::Ledger(command) => self.ledger(command).await,
             Command::Alarm(command) => self.alarm(command).await,
+            Command::Batch(command) => self.batch(command).await,
             Command::Doctor => {
                 let reply = self.client.get("/v1/doctor").await?;
                 let doctor = self.print(&reply, |doctor: &Doctor| show::doctor(doctor, color))?;
@@ -155,6 +158,20 @@ impl Session {
         }
     }
 
+    async fn batch(&self, command: &BatchCommand) -> Ended {
+        match command {
+            BatchCommand::List => {
+                let reply = self.client.get("/v1/batches").await?;
+                self.print(&reply, |batches: &Batches| show::batches(batches, self.screen.color))?;
+                Ok(Exit::Ok)
+            }
+            BatchCommand::Discard { id, by } => {
+                let path = format!("/v1/batches/{}/discard", segment(id));
+                self.order(&path, &DiscardRequest { by: by.name() }, &format!("{id} discarded")).await
+            }
+        }
+    }
+
     /// An order whose answer has nothing to show but that it was done.
     async fn order(&self, path: &str, body: &impl serde::Serialize, done: &str) -> Ended {
         let reply = self.client.post(path, body, None).await?;
@@ -181,10 +198,10 @@ impl Session {
             }
             // An empty log has no place to go on from: its first events are asked for again.
             if let Some(next) = &events.next {
-                path = format!("/v1/events?after={}&limit=1000", segment(next));
+                path = format!("/v1/events?after={}&limit={PAGE}", segment(next));
             }
             // A full page means more is waiting.
-            if events.events.len() < 1000 {
+            if events.events.len() < PAGE {
                 tokio::time::sleep(PERIOD).await;
             }
         }

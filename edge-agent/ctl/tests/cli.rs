@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use edge_api::{
-    Alarm, AlarmCount, Alarms, Answer, Check, ClassCount, Device, DeviceDetail, DeviceReading, Devices,
-    Doctor, Done, ErrorBody, EventRow, Events, LedgerBrief, Named, Status, Stock, StockRow, Sync, SyncBrief,
-    SyncLog, Verify,
+    Alarm, AlarmCount, Alarms, Answer, BatchRow, Batches, Check, ClassCount, Device, DeviceDetail,
+    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, LedgerBrief, Named, Status, Stock,
+    StockRow, Sync, SyncBrief, SyncLog, Verify,
 };
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -314,6 +314,34 @@ fn a_closed_pipe_ends_it_quietly() {
     child.stdout.take().unwrap().read_exact(&mut first).unwrap(); // and closed, far before the end
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn batches_are_listed_and_discarded() {
+    let batch = BatchRow {
+        id: "1.9".into(),
+        device: "steamer-1".into(),
+        sku: 2001,
+        name: Some("bun".into()),
+        state: "hold".into(),
+        quantity_milli: 3_000,
+        remaining_milli: 2_000,
+        expires_ms: None,
+        queued_ms: 1_800_000_000_000,
+    };
+    let closed = r#"{"schema":"steelyard.error/1","code":"batch-closed","message":"batch 1.8 is over"}"#;
+    let canned = Canned::new(Routes::from([
+        ("GET /v1/batches".to_owned(), (200, json(Batches { batches: vec![batch] }))),
+        ("POST /v1/batches/1.9/discard".to_owned(), (200, json(Done { text: "done".into() }))),
+        ("POST /v1/batches/1.8/discard".to_owned(), (409, closed.to_owned())),
+    ]));
+    let list = edgectl(&canned.socket, &["batch", "list"]);
+    assert!(text(&list.stdout).contains("1.9    hold   steamer-1  2001"), "{}", text(&list.stdout));
+    let output = edgectl(&canned.socket, &["batch", "discard", "1.9", "--by", "Li"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "1.9 discarded\n"));
+    assert_eq!(edgectl(&canned.socket, &["batch", "discard", "1.8", "--by", "Li"]).status.code(), Some(6));
+    let heard = canned.heard.lock().unwrap();
+    assert!(heard.contains(&r#"POST /v1/batches/1.9/discard {"by":"Li"}"#.to_owned()), "{heard:?}");
 }
 
 #[test]
