@@ -277,8 +277,8 @@ fn events_are_tailed_cleaned_and_followed() {
     let page = |rows: Vec<EventRow>, next: &str| json(Events { events: rows, next: Some(next.into()) });
     let routes = [
         ("GET /v1/events?limit=2".to_owned(), (200, page(vec![event(1), event(2)], "1.2"))),
-        ("GET /v1/events?after=1.2&limit=1000".to_owned(), (200, page(vec![event(3)], "1.3"))),
-        ("GET /v1/events?after=1.3&limit=1000".to_owned(), (200, page(vec![], "1.3"))),
+        ("GET /v1/events?after=1.2&limit=500".to_owned(), (200, page(vec![event(3)], "1.3"))),
+        ("GET /v1/events?after=1.3&limit=500".to_owned(), (200, page(vec![], "1.3"))),
     ];
     let canned = Canned::new(routes.into());
     let output = edgectl(&canned.socket, &["event", "tail", "-n", "2"]);
@@ -301,11 +301,11 @@ fn events_are_tailed_cleaned_and_followed() {
 #[test]
 fn a_closed_pipe_ends_it_quietly() {
     let events = Events { events: (1..=9_000).map(event).collect(), next: Some("1.9000".into()) };
-    let canned = Canned::one("GET /v1/events?limit=1000", events);
+    let canned = Canned::one("GET /v1/events?limit=500", events);
     let mut child = Command::new(env!("CARGO_BIN_EXE_edgectl"))
         .arg("--socket")
         .arg(&canned.socket)
-        .args(["event", "tail", "-n", "1000"])
+        .args(["event", "tail", "-n", "500"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
