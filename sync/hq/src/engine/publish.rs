@@ -1,7 +1,8 @@
 //! What the engine publishes: acks first, then refusals, then HQ's own logs, each for as long as the pipe takes it.
 
 use super::Engine;
-use sync_core::{Message, SendRange};
+use sync_core::{Message, Nak, SendRange};
+use sync_model::Text;
 use sync_mqtt::topic::{self, Leaf};
 use sync_mqtt::{PipeError, Publish};
 
@@ -55,8 +56,22 @@ impl Engine {
         };
         let (first, last) = (block.first, block.last());
         let bytes = block.records.iter().map(Vec::len).sum();
-        if !self.publish(&topic::name(store, Leaf::Down), &Message::Block(block), Publish::Live) {
-            return false;
+        let topic = topic::name(store, Leaf::Down);
+        match self.pipe.try_publish(&topic, Message::Block(block).encode(), Publish::Live) {
+            Ok(()) => {}
+            Err(PipeError::Down) => return false,
+            Err(PipeError::Full) => {
+                self.pipe_full = true;
+                return false;
+            }
+            Err(PipeError::TooLarge { bytes, max }) if last > first => {
+                tracing::warn!(log = %range.log, %first, %last, bytes, max, "broker takes smaller packets: sending singles");
+                let (code, of) = (Text::lossy("too-large"), Some((range.log, first, last)));
+                let now = self.now();
+                self.down.handle_nak(now, store, &Nak { code, detail: Text::default(), of });
+                return true;
+            }
+            Err(error) => tracing::error!(topic, %error, "broker's limits do not fit the protocol"),
         }
         self.down.handle_sent(self.now(), range.log, first, last, bytes);
         self.fleet.lock().counters.down_blocks += 1;
