@@ -45,6 +45,7 @@ fn finding(place: &str, what: String) -> Finding {
 const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-model", &[], &[]),
     ("sync-core", &["sync-model"], &[]),
+    ("sync-evidence", &["sync-core", "sync-model"], &[]),
     ("sync-store", &["sync-core", "sync-model"], &[]),
     ("sync-mqtt", &["sync-core", "sync-model"], &["hil-rig"]),
     ("sync-hq", &["sync-mqtt", "sync-store", "sync-core", "sync-model"], &["hil-rig"]),
@@ -86,10 +87,10 @@ const FENCES: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that decide and never wait: no async runtime, not even through a dependency.
-const PURE: &[&str] = &["drv-protocol", "drv-sim", "sync-model", "sync-core", "sync-store", "edge-core"];
+const PURE: &[&str] = &["drv-protocol", "drv-sim", "sync-model", "sync-core", "sync-evidence", "sync-store", "edge-core"];
 
 /// Packages whose library must build without the standard library.
-const NO_STD: &[&str] = &["drv-protocol", "sync-model", "sync-core", "edge-core"];
+const NO_STD: &[&str] = &["drv-protocol", "sync-model", "sync-core", "sync-evidence", "edge-core"];
 
 /// How a package names another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
