@@ -45,6 +45,7 @@ fn finding(place: &str, what: String) -> Finding {
 const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-model", &[], &[]),
     ("sync-core", &["sync-model"], &[]),
+    ("sync-registers", &["sync-model"], &[]),
     ("sync-evidence", &["sync-core", "sync-model"], &[]),
     ("sync-store", &["sync-core", "sync-model"], &[]),
     ("sync-mqtt", &["sync-core", "sync-model"], &["hil-rig"]),
@@ -83,6 +84,7 @@ const FENCES: &[(&str, &[&str])] = &[
     // hil-xtask: the bare insert that `bench ledger` compares the ledger with.
     ("rusqlite", &["sync-store", "hil-xtask"]),
     ("axum", &["edge-agent", "sync-hq"]),
+    ("crdts", &["sync-registers"]),
     ("zbus", &["hil-rig"]),
 ];
 

@@ -2,11 +2,13 @@
 
 mod device;
 mod hq;
+mod shared;
 mod stock;
 mod trade;
 
 pub use device::*;
 pub use hq::*;
+pub use shared::*;
 pub use stock::*;
 pub use trade::*;
 
@@ -80,7 +82,13 @@ facts! {
     AlarmShelved(ALARM_SHELVED), BatchQueued(BATCH_QUEUED), BatchMoved(BATCH_MOVED), PriceChanged(PRICE_CHANGED),
     TagConfirmed(TAG_CONFIRMED), DeviceSeen(DEVICE_SEEN), DeviceLost(DEVICE_LOST), Audit(AUDIT),
     ReservationOpened(RESERVATION_OPENED), ReservationClosed(RESERVATION_CLOSED), ClockJumped(CLOCK_JUMPED),
+    PromiseOpened(PROMISE_OPENED), PromiseClosed(PROMISE_CLOSED), RightsTaken(RIGHTS_TAKEN),
+    RightsReturned(RIGHTS_RETURNED), RegisterWritten(REGISTER_WRITTEN), RegistryChanged(REGISTRY_CHANGED),
+    ConflictSettled(CONFLICT_SETTLED),
     ArticlesSet(ARTICLES_SET), Verdict(VERDICT), Command(COMMAND),
+    RightsIssued(RIGHTS_ISSUED), RightsGranted(RIGHTS_GRANTED), EpochFenced(EPOCH_FENCED),
+    TransferClosed(TRANSFER_CLOSED), HqRegisterWritten(HQ_REGISTER_WRITTEN),
+    HqRegistryChanged(HQ_REGISTRY_CHANGED), HqConflictSettled(HQ_CONFLICT_SETTLED),
 }
 
 /// Why bytes are not a record, or a fact has no record.

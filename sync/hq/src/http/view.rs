@@ -41,9 +41,23 @@ fn body(fact: &Fact) -> Value {
         ReservationOpened,
         ReservationClosed,
         ClockJumped,
+        PromiseOpened,
+        PromiseClosed,
+        RightsTaken,
+        RightsReturned,
+        RegisterWritten,
+        RegistryChanged,
+        ConflictSettled,
         ArticlesSet,
         Verdict,
         Command,
+        RightsIssued,
+        RightsGranted,
+        EpochFenced,
+        TransferClosed,
+        HqRegisterWritten,
+        HqRegistryChanged,
+        HqConflictSettled,
     )
 }
 
