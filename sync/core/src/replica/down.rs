@@ -51,6 +51,9 @@ impl Down {
     pub(super) fn handle_head(&mut self, now: u64, log: LogId, head: Seq) {
         let ends = self.logs.entry(log).or_default();
         ends.head = ends.head.max(head);
+        if head <= ends.acked {
+            return;
+        }
         if let Some(sender) = self.senders.get_mut(&log.store) {
             sender.handle_head(now, log, head);
             self.plan(now, log.store);
@@ -76,6 +79,11 @@ impl Down {
             self.handle_ack(now, ack);
         }
         self.plan(now, store);
+    }
+
+    /// Whether the store has a sender.
+    pub(super) fn is_there(&self, store: StoreId) -> bool {
+        self.senders.contains_key(&store)
     }
 
     /// A sender for what the store lacks.
@@ -118,6 +126,15 @@ impl Down {
         sender.handle_head(now, ask.log, head);
         sender.handle_ack(now, ask);
         self.plan(now, store);
+    }
+
+    /// A log of HQ's came back from the store: both have it up to here, and it ends here.
+    pub(super) fn returned(&mut self, now: u64, log: LogId, upto: Seq) {
+        self.logs.insert(log, DownEnds { head: upto, acked: upto });
+        if let Some(sender) = self.senders.get_mut(&log.store) {
+            sender.forget(log);
+        }
+        self.plan(now, log.store);
     }
 
     /// Nothing more of a log of HQ's goes out, or it does again.

@@ -116,6 +116,8 @@ pub enum IngestFailure {
         code: &'static str,
         /// For a reader.
         detail: String,
+        /// The bytes to keep aside, when the driver has them.
+        raw: Vec<u8>,
     },
     /// The ledger is busy, full, failing or closed: not acknowledged, so it comes again.
     Unavailable,
@@ -208,7 +210,10 @@ pub enum Sign {
     /// It refused something of this side's log.
     Nak(Nak),
     /// Something of it was refused here.
-    Refused,
+    Refused {
+        /// The message itself was not acceptable (rather than in contradiction to what is stored).
+        bad: bool,
+    },
 }
 
 /// Something a person should know.

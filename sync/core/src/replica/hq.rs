@@ -203,6 +203,18 @@ impl Hub {
         }
     }
 
+    /// One message of a store that must not be heard, for a reason that lies outside the protocol.
+    pub fn handle_foreign(
+        &mut self,
+        now: u64,
+        store: StoreId,
+        leaf: Leaf,
+        (code, detail): (&'static str, String),
+        bytes: &[u8],
+    ) {
+        self.handle_bad(now, store, leaf, &Bad::new(code, detail, None), bytes);
+    }
+
     /// One message of a store.
     pub fn handle_message(&mut self, now: u64, store: StoreId, leaf: Leaf, bytes: &[u8], retained: bool) {
         let done = match leaf {
@@ -260,6 +272,7 @@ impl Hub {
                 }
                 check_store(store, block.log.store, Some(of))?;
                 self.seen(store, Sign::Block, retained);
+                self.there(now, store);
                 self.ingest(store, block);
             }
             Letter::Live(block) => {
@@ -276,6 +289,14 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// A store that sends is there, though its greeting was lost.
+    fn there(&mut self, now: u64, store: StoreId) {
+        if !self.down.is_there(store) {
+            self.gone.remove(&store);
+            self.down.handle_there(now, store, None);
+        }
     }
 
     fn take_nak(&mut self, now: u64, store: StoreId, nak: Nak, retained: bool) -> Result<(), Bad> {
@@ -364,9 +385,11 @@ impl Hub {
             Direction::Down => self.own_ack(now, ack, false),
             Direction::Up => {
                 let durable = self.acks.durable(ack.log);
-                if durable.upto >= ack.upto {
-                    self.down.give_back(now, &ack, durable.upto);
+                if ack.upto > durable.upto {
+                    let detail = alloc::format!("{} is known here up to {}", ack.log, durable.upto);
+                    return Err(Bad::new("wrong-message", detail, of));
                 }
+                self.down.give_back(now, &ack, durable.upto);
             }
         }
         Ok(())
@@ -478,9 +501,9 @@ impl Hub {
                 self.judge(now, store, ingested.outcome, of);
                 self.book_early(store, &ingested.ack);
             }
-            Err(IngestFailure::Refused { code, detail }) => {
+            Err(IngestFailure::Refused { code, detail, raw }) => {
                 let bad = Bad::new(code, detail, Some(of));
-                self.handle_bad(now, store, Leaf::Up, &bad, &[]);
+                self.handle_bad(now, store, Leaf::Up, &bad, &raw);
             }
             // Not acknowledged, so the store sends it again.
             Err(IngestFailure::Unavailable) => {}
@@ -497,9 +520,7 @@ impl Hub {
             IngestOutcome::Gap { .. } => {}
             IngestOutcome::Applied { .. } | IngestOutcome::Duplicate => {
                 if self.recall.returned(now, &ack, self.config.sender.retry_min_ms) {
-                    self.down.handle_head(now, ack.log, ack.upto);
-                    self.down.hold(now, ack.log, false);
-                    self.down.handle_ack(now, &ack);
+                    self.down.returned(now, ack.log, ack.upto);
                     self.now_effects.push_back(Effect::RecordAck(ack));
                     let alarm = Alarm::Returned { log: ack.log, upto: ack.upto };
                     self.now_effects.push_back(Effect::Alarm(alarm));
@@ -547,7 +568,7 @@ impl Hub {
         if self.ordered.len() < self.config.stores_max && self.ordered.insert(log) {
             self.now_effects.push_back(Effect::OrderEpoch { store, log });
         }
-        self.seen(store, Sign::Refused, false);
+        self.seen(store, Sign::Refused { bad: false }, false);
     }
 
     fn verdict(&mut self, store: StoreId, code: &'static str, detail: String, of: Option<EventId>) {
@@ -563,7 +584,7 @@ impl Hub {
             let (code, detail, raw) = (bad.code, bad.detail.clone(), bytes.to_vec());
             self.now_effects.push_back(Effect::Quarantine { origin, code, detail, raw });
         }
-        self.seen(store, Sign::Refused, false);
+        self.seen(store, Sign::Refused { bad: true }, false);
         if ruling.nak {
             self.refuse(store, bad.code, &bad.detail, bad.of);
         }
@@ -618,11 +639,11 @@ impl Hub {
 
     /// The transport did not take a message.
     pub fn handle_unsent(&mut self, now: u64, publish: Publish, why: Unsent) {
+        if why != Unsent::TooLarge {
+            self.pause_until = now.saturating_add(FULL_RETRY_MS);
+        }
         match (why, publish.what) {
-            (Unsent::Full, _) => {
-                self.pause_until = now.saturating_add(FULL_RETRY_MS);
-                self.returned.push_back(publish);
-            }
+            (Unsent::Full, _) => self.returned.push_back(publish),
             (Unsent::Down, What::Ack(ack)) if ack.log.direction == Direction::Up => self.acks.again(ack),
             (Unsent::TooLarge, What::Block { log, first, last }) => {
                 let code = Text::lossy("too-large");
@@ -635,10 +656,8 @@ impl Hub {
 
     /// Looks at the clock: what was asked for in vain is given up.
     pub fn tick(&mut self, now: u64) {
-        let hopeless = |log: &LogId| {
-            let first = self.peers.get(&log.store).is_some_and(|version| *version < 2);
-            self.recall.hopeless(*log) || (first && self.recall.contains(*log))
-        };
+        let patience_ms = self.config.sender.retry_max_ms.saturating_mul(super::store::PATIENCE);
+        let hopeless = |log: &LogId| self.recall.hopeless(now, *log, patience_ms);
         let Some(log) = self.recall.logs().map(|(log, _)| log).find(hopeless) else { return };
         self.recall.forget(log);
         let above = self.down.newest(log.store).map_or(log.epoch, |newest| newest.epoch.max(log.epoch));
@@ -681,7 +700,10 @@ impl Hub {
             return Some(Effect::CompareLink { token, log, at });
         }
         let progress = self.progress.pop_first().map(|(_, ack)| ack);
-        let ack = progress.or_else(|| self.recall.ask(now, self.config.sender.retry_min_ms))?;
+        let peers = &self.peers;
+        let answers = |log: LogId| peers.get(&log.store).is_some_and(|version| *version >= 2);
+        let again_ms = self.config.sender.retry_min_ms;
+        let ack = progress.or_else(|| self.recall.ask(now, again_ms, answers))?;
         let message = Letter::Ack(ack).encode(self.peer_version(ack.log.store).unwrap_or(wire2::MIN))?;
         let (store, leaf, what) = (ack.log.store, Leaf::UpAck, What::Ack(ack));
         Some(Effect::Publish(Publish { store, leaf, message, retained: false, what }))

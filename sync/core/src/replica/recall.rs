@@ -23,6 +23,7 @@ pub(super) struct Lost {
     /// When to ask (again).
     pub(super) ask_at: u64,
     asks: u32,
+    since: u64,
 }
 
 /// Everything that is being asked for.
@@ -42,7 +43,7 @@ impl Recall {
             return false;
         }
         let link = (from == Seq::ZERO).then(|| Link::genesis(log));
-        self.lost.insert(log, Lost { peer, from, link, step: 1, ask_at: now, asks: 0 });
+        self.lost.insert(log, Lost { peer, from, link, step: 1, ask_at: now, asks: 0, since: now });
         true
     }
 
@@ -66,8 +67,9 @@ impl Recall {
     }
 
     /// The next ask that is due; it is due again after `again_ms`, or given up.
-    pub(super) fn ask(&mut self, now: u64, again_ms: u64) -> Option<Ack> {
-        let (log, lost) = self.lost.iter_mut().find(|(_, lost)| lost.link.is_some() && lost.ask_at <= now)?;
+    pub(super) fn ask(&mut self, now: u64, again_ms: u64, answers: impl Fn(LogId) -> bool) -> Option<Ack> {
+        let due = |log: &LogId, lost: &Lost| lost.link.is_some() && lost.ask_at <= now && answers(*log);
+        let (log, lost) = self.lost.iter_mut().find(|(log, lost)| due(log, lost))?;
         lost.ask_at = now.saturating_add(again_ms << lost.asks.min(6));
         lost.asks = lost.asks.saturating_add(1);
         let link = lost.link.unwrap_or(Link::genesis(*log));
@@ -75,9 +77,10 @@ impl Recall {
         Some(Ack { log: *log, upto: lost.from, link, gap })
     }
 
-    /// Whether asking has led nowhere for long.
-    pub(super) fn hopeless(&self, log: LogId) -> bool {
-        self.lost.get(&log).is_some_and(|lost| lost.asks >= ASKS_MAX)
+    /// Whether asking has led nowhere for long, or the peer could not be asked for `patience_ms`.
+    pub(super) fn hopeless(&self, now: u64, log: LogId, patience_ms: u64) -> bool {
+        let late = |lost: &Lost| lost.asks == 0 && now.saturating_sub(lost.since) >= patience_ms;
+        self.lost.get(&log).is_some_and(|lost| lost.asks >= ASKS_MAX || late(lost))
     }
 
     /// The returned history does not continue what this side has at `from`.
@@ -86,6 +89,7 @@ impl Recall {
             step_back(log, lost);
             lost.ask_at = now;
             lost.asks = 0;
+            lost.since = now;
         }
     }
 
@@ -96,6 +100,7 @@ impl Recall {
         lost.link = Some(ack.link);
         lost.step = 1;
         lost.asks = 0;
+        lost.since = now;
         lost.ask_at = now.saturating_add(again_ms);
         if ack.upto >= lost.peer {
             self.lost.remove(&ack.log);
@@ -113,6 +118,7 @@ impl Recall {
         for lost in self.lost.values_mut() {
             lost.ask_at = now;
             lost.asks = 0;
+            lost.since = now;
         }
     }
 

@@ -27,6 +27,8 @@ const INGESTS_MAX: usize = 16;
 const NAK_PERIOD_MS: u64 = 1_000;
 /// Pause after the transport took no more, or the ledger could not be read.
 const PAUSE_MS: u64 = 100;
+/// Longest retries that a peer which cannot be asked is waited for.
+pub(super) const PATIENCE: u64 = 8;
 /// Ends of sent blocks whose links are remembered.
 const LINKS_MAX: usize = 64;
 /// Longest part of a refused message that is kept.
@@ -104,6 +106,8 @@ pub struct Replica {
     live_at: u64,
     heard_ms: u64,
     hello_ms: u64,
+    /// Greetings since HQ's last word.
+    hellos: u32,
     nak_ms: Option<u64>,
     hold_until: u64,
     pause_until: u64,
@@ -141,6 +145,7 @@ impl Replica {
             live_at: 0,
             heard_ms: 0,
             hello_ms: 0,
+            hellos: 0,
             nak_ms: None,
             hold_until: 0,
             pause_until: 0,
@@ -176,7 +181,8 @@ impl Replica {
         self.up = true;
         self.heard_ms = now;
         self.hold_until = now.saturating_add(self.config.sender.retry_min_ms);
-        self.greet = self.peer.unwrap_or(self.config.speaks);
+        self.greet = self.config.speaks;
+        self.hellos = 0;
         self.sender.handle_up(now);
         self.recall.restart(now);
         self.returned.clear();
@@ -310,6 +316,7 @@ impl Replica {
             return self.refuse(now, leaf, "wrong-store", &detail, None, Some(bytes));
         }
         self.heard_ms = now;
+        self.hellos = 0;
         if self.peer.is_none() && self.greet == wire2::MIN {
             self.peer = Some(wire2::MIN);
         }
@@ -458,8 +465,9 @@ impl Replica {
         let ingested = match result {
             Ok(ingested) => ingested,
             Err(IngestFailure::Unavailable) => return,
-            Err(IngestFailure::Refused { code, detail }) => {
-                return self.refuse(now, Leaf::Down, code, &detail, None, None);
+            Err(IngestFailure::Refused { code, detail, raw }) => {
+                let bytes = (!raw.is_empty()).then_some(raw.as_slice());
+                return self.refuse(now, Leaf::Down, code, &detail, None, bytes);
             }
         };
         if log.direction == Direction::Up {
@@ -507,7 +515,7 @@ impl Replica {
                 self.returned.push_back(publish);
             }
             // Lost with the link; the next handle_up begins again.
-            (Unsent::Down, _) => {}
+            (Unsent::Down, _) => self.pause_until = now.saturating_add(PAUSE_MS),
             (Unsent::TooLarge, What::Block { log, first, last }) => {
                 let nak = Nak {
                     code: Text::lossy("too-large"),
@@ -526,8 +534,8 @@ impl Replica {
             return;
         }
         let silent = now.saturating_sub(self.heard_ms.max(self.hello_ms)) >= self.config.hello_ms;
-        if silent && (self.sender.status().lag() > 0 || self.recall.next_wake().is_some()) {
-            if self.heard_ms <= self.hello_ms {
+        if silent && self.waits() {
+            if self.hellos >= 2 {
                 self.lower_greeting();
             }
             self.hello_due = true;
@@ -535,11 +543,15 @@ impl Replica {
         self.give_up_asking(now);
     }
 
+    /// Whether a word of HQ is wanted: a greeting is unanswered, or something is not acknowledged.
+    fn waits(&self) -> bool {
+        self.hellos > 0 || self.sender.status().lag() > 0 || self.recall.next_wake().is_some()
+    }
+
     /// HQ does not return what it has (it is older, or cannot): trade under a new name all the same.
-    fn give_up_asking(&mut self, _now: u64) {
-        let hopeless = |log: &LogId| {
-            self.recall.hopeless(*log) || (self.peer == Some(wire2::MIN) && self.recall.contains(*log))
-        };
+    fn give_up_asking(&mut self, now: u64) {
+        let patience_ms = self.config.sender.retry_max_ms.saturating_mul(PATIENCE);
+        let hopeless = |log: &LogId| self.recall.hopeless(now, *log, patience_ms);
         let Some(log) = self.recall.logs().map(|(log, _)| log).find(hopeless) else { return };
         self.recall.forget(log);
         if self.current == Some(log) {
@@ -591,6 +603,7 @@ impl Replica {
         }
         if core::mem::take(&mut self.hello_due) {
             self.hello_ms = now;
+            self.hellos = self.hellos.saturating_add(1);
             // The retained ack of HQ's log may have been lost with the broker's memory.
             if let Some((log, ack)) = self.down.last_key_value() {
                 self.acks.entry(*log).or_insert(*ack);
@@ -629,7 +642,7 @@ impl Replica {
         if self.peer.is_none_or(|version| version < 2) {
             return None;
         }
-        let ack = self.recall.ask(now, self.config.sender.retry_min_ms)?;
+        let ack = self.recall.ask(now, self.config.sender.retry_min_ms, |_| true)?;
         let message = Letter::Ack(ack).encode(2)?;
         Some(self.message(Leaf::DownAck, message, false, What::Ack(ack)))
     }
@@ -664,8 +677,8 @@ impl Replica {
             return None;
         }
         let sending = self.sender.next_wake().map(|at| at.max(self.hold_until));
-        let waits = self.sender.status().lag() > 0 || self.recall.next_wake().is_some();
-        let hello = waits.then(|| self.heard_ms.max(self.hello_ms).saturating_add(self.config.hello_ms));
+        let hello =
+            self.waits().then(|| self.heard_ms.max(self.hello_ms).saturating_add(self.config.hello_ms));
         let words = self.hello_due || self.presence_due || !self.acks.is_empty() || !self.returned.is_empty();
         let words = words.then_some(self.pause_until);
         let live = self.live_range(u64::MAX).map(|_| self.live_at);

@@ -22,6 +22,8 @@ use sync_model::{LogId, Seq};
 pub const MIN: u8 = 1;
 /// Newest version that is spoken.
 pub const CURRENT: u8 = 2;
+/// Versions above this one are taken for nonsense, not for the future.
+const VERSION_PLAUSIBLE: u8 = 15;
 /// Older logs that a greeting names.
 pub const OLDER_MAX: usize = 8;
 
@@ -183,7 +185,9 @@ impl LetterError {
     /// Stable word for refusals and the quarantine.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Version(_) => "wire-version",
+            // Versions grow by one: a first byte far away is no message at all.
+            Self::Version(found) if (1..=VERSION_PLAUSIBLE).contains(found) => "wire-version",
+            Self::Version(_) => "undecodable",
             Self::Wire(WireError::TooLong(_)) => "too-large",
             Self::Wire(_) | Self::Block(_) => "undecodable",
         }
