@@ -91,6 +91,35 @@ facts! {
     HqRegistryChanged(HQ_REGISTRY_CHANGED), HqConflictSettled(HQ_CONFLICT_SETTLED),
 }
 
+impl Fact {
+    /// The fact with every reference to a fact of the same log family replaced. References to other stores' facts stay.
+    #[must_use]
+    pub fn renamed(mut self, name: &dyn Fn(FactRef) -> FactRef) -> Self {
+        let lines = |lines: &mut Vec<SaleLine>| {
+            for line in lines {
+                line.weighing = line.weighing.map(name);
+                line.batch = line.batch.map(name);
+            }
+        };
+        match &mut self {
+            Self::Sale(sale) => lines(&mut sale.lines),
+            Self::Return(back) => {
+                back.of = back.of.map(name);
+                lines(&mut back.lines);
+            }
+            Self::AlarmAcknowledged(fact) => fact.alarm = name(fact.alarm),
+            Self::AlarmReturned(fact) => fact.alarm = name(fact.alarm),
+            Self::AlarmShelved(fact) => fact.alarm = name(fact.alarm),
+            Self::BatchMoved(fact) => fact.batch = name(fact.batch),
+            Self::ReservationClosed(fact) => fact.reservation = name(fact.reservation),
+            Self::PromiseClosed(fact) => fact.promise = name(fact.promise),
+            Self::RightsTaken(fact) => fact.of = name(fact.of),
+            _ => {}
+        }
+        self
+    }
+}
+
 /// Why bytes are not a record, or a fact has no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FactError {
