@@ -8,9 +8,10 @@
 
 use crate::compare::{Difference, RowName, Rows, differences};
 use crate::statement::{LogEnd, MoneyTotal, SkuTotal, Statement, TaxTotal, Tickets};
+use crate::view::hex;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use sync_core::{Link, MoneyAccount, StockAccount, postings, tax_contained};
 use sync_model::{
@@ -235,8 +236,7 @@ impl Books {
 
 fn ends(rows: &mut Rows, ends: &[LogEnd]) {
     for end in ends {
-        let link: String = end.link.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        rows.insert(RowName::End(end.epoch), format!("{} with {link}", end.upto));
+        rows.insert(RowName::End(end.epoch), format!("{} with {}", end.upto, hex(&end.link.0)));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Comparing statements, and statements with folds: which row says what on either side.
 
 use crate::Statement;
+use crate::view::hex;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -124,8 +125,4 @@ impl Statement {
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         differences(&self.rows(), &other.rows())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

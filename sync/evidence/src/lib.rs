@@ -25,6 +25,7 @@ mod merkle;
 mod seal;
 mod signed;
 mod statement;
+mod view;
 
 pub use books::{Books, BooksError, Folds};
 pub use bytes::FormError;
@@ -36,6 +37,7 @@ pub use merkle::{inclusion_path, leaf_hash, node_hash, root, root_from_path};
 pub use seal::{SEAL_BYTES, Seal};
 pub use signed::{SignedError, SignedStatement};
 pub use statement::{LogEnd, MoneyTotal, STATEMENT_MAGIC, SkuTotal, Statement, TaxTotal, Tickets};
+pub use view::{EndView, MoneyView, RecordsView, SkuView, StatementView, TaxView};
 
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];

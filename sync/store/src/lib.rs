@@ -16,6 +16,7 @@
 //!
 //! Deliberately not here: when to send what (`sync-core`), sockets (`sync-mqtt`), what a fact means (`edge-core`).
 
+mod books;
 mod draft;
 mod error;
 mod fold;

@@ -24,7 +24,7 @@ use sync_model::{
 /// A read-only view of a ledger. `Send`, not `Sync`: one per thread.
 #[derive(Debug)]
 pub struct Reader {
-    conn: Connection,
+    pub(crate) conn: Connection,
 }
 
 fn limit(count: usize) -> i64 {
