@@ -50,11 +50,8 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-store", &["sync-core", "sync-evidence", "sync-model"], &[]),
     ("sync-mqtt", &["sync-core", "sync-model"], &["hil-rig"]),
     ("sync-hq", &["sync-mqtt", "sync-store", "sync-core", "sync-model"], &["hil-rig"]),
-    (
-        "sync-verify",
-        &["sync-store", "sync-evidence", "sync-core", "sync-model"],
-        &[],
-    ),
+    ("sync-verify", &["sync-store", "sync-evidence", "sync-core", "sync-model"], &[]),
+    ("sync-verify", &["sync-store", "sync-evidence", "sync-core", "sync-model"], &[]),
     ("drv-protocol", &[], &[]),
     ("drv-sim", &["drv-protocol"], &[]),
     ("drv-host", &["drv-protocol"], &["drv-sim", "hil-rig"]),
@@ -94,7 +91,16 @@ const FENCES: &[(&str, &[&str])] = &[
 ];
 
 /// Packages that decide and never wait: no async runtime, not even through a dependency.
-const PURE: &[&str] = &["drv-protocol", "drv-sim", "sync-model", "sync-core", "sync-evidence", "sync-store", "sync-verify", "edge-core"];
+const PURE: &[&str] = &[
+    "drv-protocol",
+    "drv-sim",
+    "sync-model",
+    "sync-core",
+    "sync-evidence",
+    "sync-store",
+    "sync-verify",
+    "edge-core",
+];
 
 /// Packages whose library must build without the standard library.
 const NO_STD: &[&str] = &["drv-protocol", "sync-model", "sync-core", "sync-evidence", "edge-core"];

@@ -174,5 +174,5 @@ fn seals(found: &Found, keys: &Keys, report: &mut Report) -> BTreeMap<LogId, Seq
     ends
 }
 
-/// Every wire version: plain records, and the columnar form of version 2.
+/// Blocks with plain records. A packed block of version 2 is reported as undecodable until the block codec is linked here.
 const CODEC: BlockCodec = BlockCodec::PLAIN;
