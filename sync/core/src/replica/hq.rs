@@ -239,6 +239,11 @@ impl Hub {
             _ => Letter::decode(&self.config.codec, bytes),
         };
         let (letter, versions) = found.map_err(|error| Bad::new(error.code(), error.to_string(), None))?;
+        let spoken = bytes.first().copied().filter(|spoken| *spoken > wire2::MIN);
+        // Whoever writes a version reads it.
+        let versions = versions.or(spoken
+            .filter(|_| !self.peers.contains_key(&store))
+            .map(|current| Versions { min: wire2::MIN, current }));
         if let Some(versions) = versions {
             let own = Versions { min: wire2::MIN, current: self.config.speaks };
             let room = self.peers.len() < self.config.stores_max || self.peers.contains_key(&store);
@@ -385,11 +390,11 @@ impl Hub {
             Direction::Down => self.own_ack(now, ack, false),
             Direction::Up => {
                 let durable = self.acks.durable(ack.log);
-                if ack.upto > durable.upto {
+                let Some(ask) = super::recall::answerable(&ack, durable.upto) else {
                     let detail = alloc::format!("{} is known here up to {}", ack.log, durable.upto);
                     return Err(Bad::new("wrong-message", detail, of));
-                }
-                self.down.give_back(now, &ack, durable.upto);
+                };
+                self.down.give_back(now, &ask, durable.upto);
             }
         }
         Ok(())

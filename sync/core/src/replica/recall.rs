@@ -131,6 +131,16 @@ impl Recall {
     }
 }
 
+/// From where to answer an ask, or how far its answer came. An ask at or beyond this side's end is answered with the last
+/// record: whether the asker has the same one there is what it has to find out. `None`: nothing to answer with.
+pub(super) fn answerable(ask: &Ack, head: Seq) -> Option<Ack> {
+    if ask.gap.is_none() {
+        return (ask.upto <= head).then_some(*ask);
+    }
+    let last = head.0.checked_sub(1)?;
+    Some(Ack { upto: ask.upto.min(Seq(last)), ..*ask })
+}
+
 fn step_back(log: LogId, lost: &mut Lost) {
     lost.from = Seq(lost.from.0.saturating_sub(lost.step));
     lost.step = lost.step.saturating_mul(2);

@@ -262,6 +262,9 @@ impl Replica {
         if let Some(versions) = versions {
             let own = Versions { min: wire2::MIN, current: self.config.speaks };
             self.peer = own.common(versions).or(self.peer);
+        } else if let Some(spoken) = bytes.first().filter(|spoken| **spoken > wire2::MIN) {
+            // Whoever writes a version reads it.
+            self.peer = self.peer.max(Some(*spoken));
         }
         match (leaf, letter) {
             (Leaf::Down, Letter::Block(block)) => self.take_block(now, leaf, block, bytes),
@@ -336,11 +339,9 @@ impl Replica {
     /// HQ asks for its own log back, from the ack's position on.
     fn asked(&mut self, now: u64, ack: &Ack) {
         let Some(known) = self.down.get(&ack.log).copied() else { return };
-        if ack.upto > known.upto {
-            return;
-        }
+        let Some(ask) = super::recall::answerable(ack, known.upto) else { return };
         self.sender.handle_head(now, ack.log, known.upto);
-        self.sender.handle_ack(now, ack);
+        self.sender.handle_ack(now, &ask);
     }
 
     /// Compares HQ's word on an own log with the own log, as far as this can be done without reading.
@@ -533,8 +534,7 @@ impl Replica {
         if !self.up {
             return;
         }
-        let silent = now.saturating_sub(self.heard_ms.max(self.hello_ms)) >= self.config.hello_ms;
-        if silent && self.waits() {
+        if now >= self.hello_at() && self.waits() {
             if self.hellos >= 2 {
                 self.lower_greeting();
             }
@@ -545,7 +545,16 @@ impl Replica {
 
     /// Whether a word of HQ is wanted: a greeting is unanswered, or something is not acknowledged.
     fn waits(&self) -> bool {
-        self.hellos > 0 || self.sender.status().lag() > 0 || self.recall.next_wake().is_some()
+        self.hellos > 0
+            || self.peer.is_none()
+            || self.sender.status().lag() > 0
+            || self.recall.next_wake().is_some()
+    }
+
+    /// When the next greeting is due, if something waits. Acks do not stand in for the answer that tells the versions.
+    fn hello_at(&self) -> u64 {
+        let since = if self.peer.is_none() { self.hello_ms } else { self.heard_ms.max(self.hello_ms) };
+        since.saturating_add(self.config.hello_ms)
     }
 
     /// HQ does not return what it has (it is older, or cannot): trade under a new name all the same.
@@ -677,8 +686,7 @@ impl Replica {
             return None;
         }
         let sending = self.sender.next_wake().map(|at| at.max(self.hold_until));
-        let hello =
-            self.waits().then(|| self.heard_ms.max(self.hello_ms).saturating_add(self.config.hello_ms));
+        let hello = self.waits().then(|| self.hello_at());
         let words = self.hello_due || self.presence_due || !self.acks.is_empty() || !self.returned.is_empty();
         let words = words.then_some(self.pause_until);
         let live = self.live_range(u64::MAX).map(|_| self.live_at);
