@@ -500,7 +500,7 @@ impl Hub {
     pub fn handle_ingested(&mut self, now: u64, token: Token, result: Result<Ingested, IngestFailure>) {
         let Some(Job { store, of }) = self.jobs.remove(&token) else { return };
         match result {
-            Ok(ingested) if of.0.direction == Direction::Down => self.history_returned(now, ingested),
+            Ok(ingested) if of.0.direction == Direction::Down => self.history_returned(now, ingested, of.2),
             Ok(ingested) => {
                 self.acks.commit(ingested.ack);
                 self.judge(now, store, ingested.outcome, of);
@@ -516,13 +516,15 @@ impl Hub {
     }
 
     /// A block of HQ's own log that a store sent back was dealt with.
-    fn history_returned(&mut self, now: u64, ingested: Ingested) {
+    fn history_returned(&mut self, now: u64, ingested: Ingested, last: Seq) {
         let Ingested { outcome, ack } = ingested;
         match outcome {
             IngestOutcome::ChainBreak { .. } | IngestOutcome::Equivocation { .. } => {
                 self.recall.refused(now, ack.log);
             }
             IngestOutcome::Gap { .. } => {}
+            // Equal up to the block's end; what follows here may still be another history.
+            IngestOutcome::Duplicate if self.recall.equal(now, ack.log, last) => {}
             IngestOutcome::Applied { .. } | IngestOutcome::Duplicate => {
                 if self.recall.returned(now, &ack, self.config.sender.retry_min_ms) {
                     self.down.returned(now, ack.log, ack.upto);

@@ -93,6 +93,20 @@ impl Recall {
         }
     }
 
+    /// Both sides have the same up to `last`. True: the peer has more, which is asked for.
+    pub(super) fn equal(&mut self, now: u64, log: LogId, last: Seq) -> bool {
+        let Some(lost) = self.lost.get_mut(&log).filter(|lost| last < lost.peer) else { return false };
+        if last > lost.from {
+            lost.from = last;
+            lost.link = None;
+            lost.ask_at = now;
+        }
+        lost.step = 1;
+        lost.asks = 0;
+        lost.since = now;
+        true
+    }
+
     /// Returned history is durable up to the ack. True: all of it is back.
     pub(super) fn returned(&mut self, now: u64, ack: &Ack, again_ms: u64) -> bool {
         let Some(lost) = self.lost.get_mut(&ack.log) else { return false };

@@ -100,7 +100,8 @@ pub struct Replica {
     comparing: Option<(Token, Ack)>,
     compare_next: BTreeMap<LogId, Ack>,
     asking_link: Option<(Token, LogId, Seq)>,
-    ingests: BTreeMap<Token, LogId>,
+    /// Blocks on their way into the ledger: log and last position.
+    ingests: BTreeMap<Token, (LogId, Seq)>,
     /// The current log's end when the link came up, and how far previews of what follows went out.
     live: Option<(LogId, Seq, Seq)>,
     live_at: u64,
@@ -297,7 +298,7 @@ impl Replica {
             return;
         }
         let token = self.token();
-        self.ingests.insert(token, block.log);
+        self.ingests.insert(token, (block.log, block.last()));
         self.now_effects.push_back(Effect::Ingest { token, store: self.config.store, block });
     }
 
@@ -462,7 +463,7 @@ impl Replica {
 
     /// The outcome of a [`Effect::Ingest`], after its commit.
     pub fn handle_ingested(&mut self, now: u64, token: Token, result: Result<Ingested, IngestFailure>) {
-        let Some(log) = self.ingests.remove(&token) else { return };
+        let Some((log, last)) = self.ingests.remove(&token) else { return };
         let ingested = match result {
             Ok(ingested) => ingested,
             Err(IngestFailure::Unavailable) => return,
@@ -472,7 +473,7 @@ impl Replica {
             }
         };
         if log.direction == Direction::Up {
-            return self.history_returned(now, ingested);
+            return self.history_returned(now, ingested, last);
         }
         let Ingested { outcome, ack } = ingested;
         if let IngestOutcome::Equivocation { at } | IngestOutcome::ChainBreak { at } = outcome {
@@ -485,7 +486,7 @@ impl Replica {
     }
 
     /// A block of an own log that HQ sent back was dealt with.
-    fn history_returned(&mut self, now: u64, ingested: Ingested) {
+    fn history_returned(&mut self, now: u64, ingested: Ingested, last: Seq) {
         let Ingested { outcome, ack } = ingested;
         match outcome {
             IngestOutcome::ChainBreak { .. } | IngestOutcome::Equivocation { .. } => {
@@ -494,6 +495,8 @@ impl Replica {
             IngestOutcome::Gap { .. } => {
                 self.acks.insert(ack.log, ack);
             }
+            // Equal up to the block's end; what follows here may still be another history.
+            IngestOutcome::Duplicate if self.recall.equal(now, ack.log, last) => {}
             IngestOutcome::Applied { .. } | IngestOutcome::Duplicate => {
                 self.acks.insert(ack.log, ack);
                 self.own.insert(ack.log, (ack.upto, ack.upto));
