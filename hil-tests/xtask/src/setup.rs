@@ -16,6 +16,8 @@ type Package = (&'static str, fn() -> bool);
 /// What the far ends need.
 const PACKAGES: &[Package] = &[
     ("mosquitto", || hil_rig::processes::find_program("mosquitto").is_some()),
+    ("postgresql-15", || hil_rig::postgres::find_server_program("initdb").is_some()),
+    ("postgresql-client-15", || hil_rig::postgres::find_server_program("psql").is_some()),
     ("dbus", || hil_rig::processes::find_program("dbus-daemon").is_some()),
     ("python3", || hil_rig::processes::find_program("python3").is_some()),
     ("python3-venv", || quiet("python3", &["-c", "import venv, ensurepip"])),

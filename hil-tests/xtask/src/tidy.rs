@@ -48,6 +48,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-registers", &["sync-model"], &[]),
     ("sync-evidence", &["sync-core", "sync-model"], &[]),
     ("sync-store", &["sync-core", "sync-evidence", "sync-model"], &[]),
+    ("sync-postgres", &["sync-store", "sync-core", "sync-model"], &["hil-rig"]),
     ("sync-mqtt", &["sync-core", "sync-model"], &["hil-rig"]),
     ("sync-hq", &["sync-mqtt", "sync-store", "sync-core", "sync-model"], &["hil-rig"]),
     ("sync-verify", &["sync-store", "sync-evidence", "sync-core", "sync-model"], &[]),
@@ -84,6 +85,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("linux-embedded-hal", &["drv-host"]),
     // hil-xtask: the bare insert that `bench ledger` compares the ledger with.
     ("rusqlite", &["sync-store", "hil-xtask"]),
+    // hil-xtask: the bare COPY that `bench sync` compares the ledger with.
+    ("tokio-postgres", &["sync-postgres", "hil-xtask"]),
     ("axum", &["edge-agent", "sync-hq"]),
     ("crdts", &["sync-registers"]),
     ("zbus", &["hil-rig"]),

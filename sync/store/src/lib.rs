@@ -20,6 +20,7 @@ mod books;
 mod draft;
 mod error;
 mod fold;
+mod folder;
 mod ingest;
 mod item;
 mod ledger;
@@ -38,6 +39,10 @@ mod writer;
 
 pub use draft::{Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
 pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
+pub use folder::{
+    Cell, Column, FOLD_TABLES, FoldRow, FoldTable, Folder, POSITION_NUMBER_MAX, POSITION_SEQ_MAX,
+    SEAL_DISTANCE, TICKET_TABLE, position, position_parts, read_article,
+};
 pub use ledger::{Ledger, LedgerConfig};
 pub use reader::Reader;
 pub use rows::{

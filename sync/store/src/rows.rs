@@ -55,6 +55,50 @@ pub struct StockRow {
     pub adjustment: Milli,
     /// Sent to other stores, less what came from them.
     pub transit: Milli,
+    /// Lost on the way to other stores.
+    pub shrink: Milli,
+}
+
+impl StockRow {
+    /// Sums balances, in any order, up to one row per article and lot.
+    pub fn sum_up(balances: impl IntoIterator<Item = StockBalance>) -> Vec<Self> {
+        let mut stock: std::collections::BTreeMap<(Sku, LotId), Self> = std::collections::BTreeMap::new();
+        for balance in balances {
+            let key = (balance.sku, balance.lot.clone());
+            let row = stock.entry(key).or_insert_with(|| Self::empty(balance.sku, balance.lot));
+            let value = balance.quantity;
+            match balance.account {
+                StockAccount::OnHand => row.on_hand.0 = row.on_hand.0.saturating_add(value.0),
+                StockAccount::Reserved => {
+                    row.on_hand.0 = row.on_hand.0.saturating_add(value.0);
+                    row.reserved = value;
+                }
+                StockAccount::Sold => row.sold = value,
+                StockAccount::Supplier => row.supplier = value,
+                StockAccount::Waste => row.waste = value,
+                StockAccount::Adjustment => row.adjustment = value,
+                StockAccount::Transit => row.transit = value,
+                StockAccount::Shrink => row.shrink = value,
+            }
+        }
+        stock.into_values().collect()
+    }
+
+    fn empty(sku: Sku, lot: LotId) -> Self {
+        let zero = Milli::ZERO;
+        Self {
+            sku,
+            lot,
+            on_hand: zero,
+            reserved: zero,
+            sold: zero,
+            supplier: zero,
+            waste: zero,
+            adjustment: zero,
+            transit: zero,
+            shrink: zero,
+        }
+    }
 }
 
 /// One stock balance.
