@@ -88,6 +88,8 @@ const FENCES: &[(&str, &[&str])] = &[
     // hil-xtask: the bare COPY that `bench sync` compares the ledger with.
     ("tokio-postgres", &["sync-postgres", "hil-xtask"]),
     ("axum", &["edge-agent", "sync-hq"]),
+    ("rustls", &["sync-mqtt"]),
+    ("rcgen", &["sync-hq"]),
     ("crdts", &["sync-registers"]),
     ("zbus", &["hil-rig"]),
 ];
