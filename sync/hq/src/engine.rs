@@ -9,9 +9,10 @@ mod jobs;
 mod publish;
 
 use crate::acks::Acks;
-use crate::arrival::{Arrival, classify};
+use crate::arrival::{Arrival, Bad, classify};
 use crate::down::{Down, DownEnds};
 use crate::fleet::{SharedFleet, StoreView, now_unix};
+use crate::identity::Roster;
 use crate::verdict::Policy;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,6 +82,8 @@ pub(crate) struct Engine {
     begun: Instant,
     pipe_full: bool,
     probe_at: u64,
+    /// Who may speak; `None` hears everybody.
+    roster: Option<Roster>,
 }
 
 /// The channels that the loop listens to.
@@ -126,8 +129,14 @@ impl Engine {
             begun: Instant::now(),
             pipe_full: false,
             probe_at: 0,
+            roster: None,
         };
         Ok((engine, Inputs { events, done, stop }))
+    }
+
+    /// From now on, only stores of this roster are heard.
+    pub(crate) fn set_roster(&mut self, roster: Option<Roster>) {
+        self.roster = roster;
     }
 
     /// Runs until told to stop, or until the pipe ends.
@@ -136,6 +145,7 @@ impl Engine {
         loop {
             self.publish_due();
             self.probe();
+            self.follow_roster();
             self.show();
             let wake = self.wake();
             tokio::select! {
@@ -220,7 +230,8 @@ impl Engine {
     }
 
     fn handle_message(&mut self, topic: &str, payload: &[u8], retained: bool) {
-        match classify(topic, payload) {
+        let arrival = self.admit(classify(topic, payload));
+        match arrival {
             Arrival::Block(store, block) => {
                 self.seen(store, retained, |_| {});
                 self.submit_block(store, Arc::new(block));
@@ -254,6 +265,30 @@ impl Engine {
             }
             Arrival::Cleared => {}
             Arrival::Bad(bad) => self.handle_bad(topic, payload, bad),
+        }
+    }
+
+    /// Turns away what a fenced or foreign store sends. What the broker had kept says nothing new and is let through.
+    fn admit(&mut self, arrival: Arrival) -> Arrival {
+        let Some(roster) = &mut self.roster else { return arrival };
+        let (store, of) = match &arrival {
+            Arrival::Block(store, block) => (*store, Some((block.log, block.first, block.last()))),
+            Arrival::Hello(store, _) | Arrival::Nak(store, _) | Arrival::DownAck(store, _) => (*store, None),
+            Arrival::Presence(..) | Arrival::Cleared | Arrival::Bad(_) => return arrival,
+        };
+        match roster.refusal(store) {
+            Some((code, detail)) => Arrival::Bad(Bad { store: Some(store), code, detail, of }),
+            None => arrival,
+        }
+    }
+
+    /// Takes over a changed registry.
+    fn follow_roster(&mut self) {
+        let now = self.now();
+        if let Some(roster) = &mut self.roster
+            && roster.follow(now)
+        {
+            self.fleet.lock().standings = roster.standings().clone();
         }
     }
 
