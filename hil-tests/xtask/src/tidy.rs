@@ -45,6 +45,7 @@ fn finding(place: &str, what: String) -> Finding {
 const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-model", &[], &[]),
     ("sync-core", &["sync-model"], &[]),
+    ("sync-codec", &["sync-core", "sync-model"], &["hil-rig", "hil-workload"]),
     ("sync-registers", &["sync-model"], &[]),
     ("sync-evidence", &["sync-core", "sync-model"], &[]),
     ("sync-store", &["sync-core", "sync-evidence", "sync-model"], &[]),
@@ -75,7 +76,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Packages of the rig: they see everything, only they see each other.
-const RIG: &[&str] = &["hil-rig", "hil-demo", "hil-xtask"];
+const RIG: &[&str] = &["hil-rig", "hil-workload", "hil-demo", "hil-xtask"];
 
 /// Which packages may name an outside crate directly: (crate, packages).
 const FENCES: &[(&str, &[&str])] = &[
@@ -91,6 +92,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls", &["sync-mqtt"]),
     ("rcgen", &["sync-hq"]),
     ("crdts", &["sync-registers"]),
+    ("zstd", &["sync-codec"]),
     ("zbus", &["hil-rig"]),
 ];
 
