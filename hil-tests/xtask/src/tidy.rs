@@ -52,7 +52,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-postgres", &["sync-store", "sync-core", "sync-model"], &["hil-rig"]),
     ("sync-mqtt", &["sync-core", "sync-model"], &["hil-rig"]),
     ("sync-hq", &["sync-mqtt", "sync-store", "sync-core", "sync-model"], &["hil-rig"]),
-    ("sync-verify", &["sync-store", "sync-evidence", "sync-core", "sync-model"], &[]),
+    ("sync-verify", &["sync-store", "sync-codec", "sync-evidence", "sync-core", "sync-model"], &[]),
     ("drv-protocol", &[], &[]),
     ("drv-sim", &["drv-protocol"], &[]),
     ("drv-host", &["drv-protocol"], &["drv-sim", "hil-rig"]),

@@ -7,7 +7,8 @@ use crate::stream::Histories;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-use sync_core::replica::{BlockCodec, Incoming, Letter};
+use sync_codec::PACKED;
+use sync_core::replica::{Incoming, Letter};
 use sync_core::{Ack, Link};
 use sync_evidence::{Capture, Frame, Leaf, Seal, Signature};
 use sync_model::{LogId, Seq};
@@ -73,7 +74,7 @@ pub(crate) fn check(file: &Path, sealed: bool, keys: &Keys) -> Result<Report, Un
 
 fn letter(frame: &Frame<'_>, found: &mut Found, blocks: &mut Vec<Incoming>, report: &mut Report) {
     let place = format!("frame at byte {}", frame.offset);
-    let letter = match Letter::decode(&CODEC, frame.payload) {
+    let letter = match Letter::decode(&PACKED, frame.payload) {
         Ok((letter, _)) => letter,
         Err(error) => return report.add(error.code(), format!("{place}: {error}")),
     };
@@ -173,6 +174,3 @@ fn seals(found: &Found, keys: &Keys, report: &mut Report) -> BTreeMap<LogId, Seq
     }
     ends
 }
-
-/// Blocks with plain records. A packed block of version 2 is reported as undecodable until the block codec is linked here.
-const CODEC: BlockCodec = BlockCodec::PLAIN;

@@ -8,8 +8,10 @@ use common::{
     STORE, ack, blocks, capture, file, hex, key, message, names, seal, store_ledger, text, up_log, verify,
 };
 use std::path::PathBuf;
+use sync_codec::PACKED;
+use sync_core::replica::Letter;
 use sync_core::{Block, Hello, Link, Message};
-use sync_evidence::{CaptureWriter, Leaf};
+use sync_evidence::{CaptureWriter, Leaf, SigningKey};
 use sync_model::{Seq, StoreId, Text, UnixMillis};
 use tempfile::TempDir;
 
@@ -177,4 +179,29 @@ fn a_flipped_byte_anywhere_is_detected() {
         assert_eq!((code, names(&report)[0].as_str()), (1, "capture"), "{length} bytes");
     }
     assert_eq!(verify(&["capture", "/nonexistent/file"]).0, 3);
+}
+
+/// Wire 2: packed blocks carry 8 bytes of the link before them and their seal.
+#[test]
+fn packed_blocks_are_sealed_where_they_end() {
+    let stream = Stream::new();
+    let packed = |block: &Block, key: &SigningKey| {
+        let seal = seal(block, key).signature;
+        (Leaf::Up, Letter::block(&PACKED, 2, block, Some(&seal)))
+    };
+    let frames: Vec<(Leaf, Vec<u8>)> = stream.blocks.iter().map(|block| packed(block, &key(1))).collect();
+    assert!(frames.iter().all(|(_, payload)| payload.starts_with(&[2, 0])));
+    let (code, found, report) = stream.check(&frames, &["--sealed"]);
+    assert_eq!((code, found), (0, vec![]), "{report}");
+    assert_eq!((&report["seals"], &report["logs"][0]["sealed"]), (&6.into(), &93.into()));
+    // From the middle on nothing says what came before, until an acknowledgement does.
+    let (code, found, _) = stream.check(&frames[3..], &[]);
+    assert_eq!((code, found), (1, vec!["unanchored".to_owned(), "seal-link".to_owned()]));
+    let mut anchored = vec![(Leaf::UpAck, Message::Ack(ack(&stream.blocks[2])).encode())];
+    anchored.extend_from_slice(&frames[3..]);
+    assert_eq!(stream.check(&anchored, &["--sealed"]).0, 0);
+    let mut foreign = frames.clone();
+    foreign[2] = packed(&stream.blocks[2], &key(2));
+    let (code, found, _) = stream.check(&foreign, &[]);
+    assert_eq!((code, found), (1, one("seal-signature")));
 }
