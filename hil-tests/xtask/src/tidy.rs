@@ -48,7 +48,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-codec", &["sync-core", "sync-model"], &["hil-rig", "hil-workload"]),
     ("sync-registers", &["sync-model"], &[]),
     ("sync-evidence", &["sync-core", "sync-model"], &[]),
-    ("sync-store", &["sync-core", "sync-evidence", "sync-model"], &[]),
+    ("sync-store", &["sync-core", "sync-evidence", "sync-registers", "sync-model"], &[]),
     ("sync-postgres", &["sync-store", "sync-core", "sync-model"], &["hil-rig"]),
     ("sync-mqtt", &["sync-core", "sync-model"], &["hil-rig"]),
     ("sync-hq", &["sync-mqtt", "sync-store", "sync-core", "sync-model"], &["hil-rig"]),

@@ -118,7 +118,12 @@ impl<'a> Draft<'a> {
         Ok(entry)
     }
 
-    fn write(&mut self, log: LogId, event: &Event) -> Result<EventId, Refusal> {
+    /// End of the newest log of a store and direction.
+    pub(crate) fn newest_log(&self, store: StoreId, direction: Direction) -> Option<LogId> {
+        self.core.newest(store, direction)
+    }
+
+    pub(crate) fn write(&mut self, log: LogId, event: &Event) -> Result<EventId, Refusal> {
         let entry =
             self.entry(log).ok_or_else(|| Refusal::new("no-log", format!("log {log} does not exist")))?;
         if entry.head.0 >= SEQ_MAX {
@@ -136,9 +141,10 @@ impl<'a> Draft<'a> {
         Ok(id)
     }
 
-    /// Appends to the store's own log.
+    /// Appends to the store's own log. Goods under shared rights that leave by it take rights in the same job.
     pub fn append(&mut self, event: &Event) -> Result<EventId, Refusal> {
         let log = self.core.own().ok_or_else(|| Refusal::new("no-log", "HQ has no log of its own"))?;
+        self.check_shared(&event.fact)?;
         if let Fact::ReservationClosed(closed) = &event.fact {
             let row = self.reservation(closed.reservation)?.ok_or_else(|| {
                 Refusal::new(
@@ -155,7 +161,9 @@ impl<'a> Draft<'a> {
                 return Err(Refusal::new("reservation-mismatch", detail));
             }
         }
-        self.write(log, event)
+        let id = self.write(log, event)?;
+        self.take_rights(id, event)?;
+        Ok(id)
     }
 
     /// Appends to HQ's log for a store; opens the log when there is none yet.
@@ -163,6 +171,7 @@ impl<'a> Draft<'a> {
         if self.core.owner != Owner::Hq {
             return Err(Refusal::new("wrong-owner", "only HQ writes down logs"));
         }
+        self.check_office(store, &event.fact)?;
         let newest = self.core.newest(store, Direction::Down);
         let open = newest.filter(|log| self.entry(*log).is_some_and(|entry| !entry.closed));
         let log = match open {

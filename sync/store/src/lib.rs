@@ -21,6 +21,7 @@ mod draft;
 mod error;
 mod fold;
 mod folder;
+mod inbox;
 mod ingest;
 mod item;
 mod ledger;
@@ -31,6 +32,7 @@ mod reader;
 mod rows;
 mod salvage;
 mod schema;
+mod shared;
 mod state;
 mod table;
 pub mod telemetry;
@@ -43,6 +45,7 @@ pub use folder::{
     Cell, Column, FOLD_TABLES, FoldRow, FoldTable, Folder, POSITION_NUMBER_MAX, POSITION_SEQ_MAX,
     SEAL_DISTANCE, TICKET_TABLE, position, position_parts, read_article,
 };
+pub use inbox::{ConflictRow, ConflictSide, RegisterRow, RightsRow, TransferRow};
 pub use ledger::{Ledger, LedgerConfig};
 pub use reader::Reader;
 pub use rows::{
@@ -50,5 +53,6 @@ pub use rows::{
     QuarantineCounts, QuarantineRow, ReservationRow, StockBalance, StockRow, StoredEvent, TagRow,
 };
 pub use schema::Owner;
+pub use shared::RightsItem;
 pub use verify::verify_file;
 pub use writer::CommitNote;
