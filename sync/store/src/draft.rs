@@ -173,13 +173,13 @@ impl<'a> Draft<'a> {
         }
         self.check_office(store, &event.fact)?;
         let newest = self.core.newest(store, Direction::Down);
-        let open = newest.filter(|log| self.entry(*log).is_some_and(|entry| !entry.closed));
+        let open = self.core.open_log(store, Direction::Down);
         let log = match open {
             Some(log) => log,
             None if newest.is_some() => {
-                self.new_epoch(store, Direction::Down, EpochReason::Salvaged, event.stamp)?
+                self.new_epoch(store, Direction::Down, EpochReason::Salvaged, event.stamp, Epoch(0))?
             }
-            None => self.new_epoch(store, Direction::Down, EpochReason::Provisioned, event.stamp)?,
+            None => self.new_epoch(store, Direction::Down, EpochReason::Provisioned, event.stamp, Epoch(0))?,
         };
         self.write(log, event)
     }
@@ -189,28 +189,34 @@ impl<'a> Draft<'a> {
         let Owner::Store(store) = self.core.owner else {
             return Err(Refusal::new("wrong-owner", "HQ has no log of its own"));
         };
-        self.new_epoch(store, Direction::Up, reason, stamp)
+        self.new_epoch(store, Direction::Up, reason, stamp, Epoch(0))
     }
 
-    fn new_epoch(
+    /// Ends the open logs of a store and direction and begins a new epoch, greater than every known one and than `above`.
+    pub(crate) fn new_epoch(
         &mut self,
         store: StoreId,
         direction: Direction,
         reason: EpochReason,
         stamp: Stamp,
+        above: Epoch,
     ) -> Result<LogId, Refusal> {
-        let parent = self.core.newest(store, direction);
+        let newest = self.core.newest(store, direction);
+        let parent = self.core.open_log(store, direction).or(newest);
         let seconds = u32::try_from(stamp.at.0.max(0) / 1000).unwrap_or(u32::MAX);
-        let after = match parent {
-            Some(log) => {
-                log.epoch.0.checked_add(1).ok_or_else(|| Refusal::new("epochs", "no more epochs"))?
-            }
-            None => 1,
-        };
-        let log = LogId { store, direction, epoch: Epoch(after.max(seconds)) };
+        let after = newest.map_or(Epoch(0), |log| log.epoch).max(above);
+        let after = after.0.checked_add(1).ok_or_else(|| Refusal::new("epochs", "no more epochs"))?;
+        let contested = matches!(reason, EpochReason::Ordered | EpochReason::RolledBack);
+        let salt = self.core.generation.as_ref().map_or(0, crate::generation::Generation::salt) % 64;
+        let base = after.max(seconds);
+        // Clones that are ordered at the same moment must not meet under the same new name.
+        let epoch = Epoch(if contested { base.saturating_add(salt) } else { base });
+        let log = LogId { store, direction, epoch };
         let parent = parent.and_then(|log| self.entry(log).map(|entry| (log, entry)));
-        if let Some((log, entry)) = parent {
-            self.set_entry(log, Entry { closed: true, ..entry });
+        for open in self.core.logs_of(store, direction) {
+            if let Some(entry) = self.entry(open).filter(|entry| !entry.closed) {
+                self.set_entry(open, Entry { closed: true, ..entry });
+            }
         }
         self.new_log(log)?;
         let opened = EpochOpened {
@@ -225,6 +231,28 @@ impl<'a> Draft<'a> {
         };
         self.write(log, &Event::new(stamp, opened))?;
         Ok(log)
+    }
+
+    /// The log that this side writes for a store.
+    pub(crate) fn open_log(&self, store: StoreId, direction: Direction) -> Option<LogId> {
+        self.core.open_log(store, direction)
+    }
+
+    pub(crate) fn first_of_group(&self) -> bool {
+        self.core.first_of_group()
+    }
+
+    /// Forgets every fold row in memory; only before the group changed any.
+    pub(crate) fn clear_folds(&mut self) {
+        self.core.cache.clear();
+        self.core.job.clear();
+    }
+
+    /// Every log of a store with its number and end, in the order of `verify`.
+    pub(crate) fn logs_of(&self, store: StoreId) -> Vec<(LogId, i64, Seq)> {
+        let logs = [Direction::Up, Direction::Down].map(|direction| self.core.logs_of(store, direction));
+        let with = |log: LogId| self.entry(log).map(|entry| (log, entry.number, entry.head));
+        logs.into_iter().flatten().filter_map(with).collect()
     }
 
     /// End of a log and the chain link there.

@@ -17,11 +17,13 @@
 //! Deliberately not here: when to send what (`sync-core`), sockets (`sync-mqtt`), what a fact means (`edge-core`).
 
 mod books;
+mod branch;
 mod draft;
 mod error;
 mod fold;
 mod folder;
 mod inbox;
+mod generation;
 mod ingest;
 mod item;
 mod ledger;
@@ -39,6 +41,7 @@ pub mod telemetry;
 mod verify;
 mod writer;
 
+pub use branch::TakenIn;
 pub use draft::{Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
 pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
 pub use folder::{
