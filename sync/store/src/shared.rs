@@ -353,13 +353,16 @@ fn register(
 /// Rights rows by store and epoch.
 type Rows = BTreeMap<(StoreId, Epoch), RightsItem>;
 
+/// Store, key and body as stored.
+type StoredRow = (u32, Vec<u8>, Vec<u8>);
+
 impl Draft<'_> {
     /// Rights rows of one article: of one store, or of all.
     fn rights_rows(&mut self, store: Option<StoreId>, sku: Sku) -> Result<Rows, Refusal> {
         let sql = "SELECT i.store, i.key, i.body FROM (SELECT DISTINCT store FROM log) AS l CROSS JOIN item AS i
                    ON i.store = l.store WHERE i.class = ?1 AND i.key >= ?2 AND i.key < ?3 AND (?4 IS NULL OR l.store = ?4)";
         let (from, upto) = (sku.0.to_be_bytes(), sku.0.saturating_add(1).to_be_bytes());
-        let read = |conn: &rusqlite::Connection| -> rusqlite::Result<Vec<(u32, Vec<u8>, Vec<u8>)>> {
+        let read = |conn: &rusqlite::Connection| -> rusqlite::Result<Vec<StoredRow>> {
             let keys = params![Class::Rights.code(), from, upto, store.map(|store| store.0)];
             conn.prepare_cached(sql)?
                 .query_map(keys, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
