@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// Alarms
     #[command(subcommand)]
     Alarm(AlarmCommand),
+    /// Merges that dropped or combined a value
+    #[command(subcommand)]
+    Conflict(ConflictCommand),
     /// The first ten checks, with what to do (exit 5 when one fails)
     Doctor,
     /// Read the configuration again
@@ -126,6 +129,17 @@ pub(crate) enum LedgerCommand {
     Backup {
         /// New file on the gateway, absolute
         path: String,
+    },
+}
+
+/// Conflicts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConflictCommand {
+    /// Conflicts that nobody settled yet, with both sides
+    List {
+        /// Settled ones, too
+        #[arg(long)]
+        all: bool,
     },
 }
 

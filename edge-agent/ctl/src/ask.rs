@@ -1,13 +1,14 @@
 //! One command: what is asked, what is printed, how it ends.
 
 use crate::args::{
-    AlarmCommand, Arguments, Command, DeviceCommand, EventCommand, LedgerCommand, SyncCommand,
+    AlarmCommand, Arguments, Command, ConflictCommand, DeviceCommand, EventCommand, LedgerCommand,
+    SyncCommand,
 };
 use crate::exit::{Exit, as_body};
 use crate::screen::{Screen, complain};
 use crate::show;
 use edge_api::{
-    AckRequest, Alarms, Answer, BackupRequest, Client, ClientError, Devices, Events, Named, Reply,
+    AckRequest, Alarms, Answer, BackupRequest, Client, ClientError, Conflicts, Devices, Events, Named, Reply,
     ShelveRequest,
 };
 use edge_api::{Backup, DeviceDetail, Doctor, Status, Stock, Sync};
@@ -80,6 +81,12 @@ impl Session {
             }
             Command::Ledger(command) => self.ledger(command).await,
             Command::Alarm(command) => self.alarm(command).await,
+            Command::Conflict(ConflictCommand::List { all }) => {
+                let query = if *all { "?all=true" } else { "" };
+                let reply = self.client.get(&format!("/v1/conflicts{query}")).await?;
+                self.print(&reply, |conflicts: &Conflicts| show::conflicts(conflicts, color))?;
+                Ok(Exit::Ok)
+            }
             Command::Doctor => {
                 let reply = self.client.get("/v1/doctor").await?;
                 let doctor = self.print(&reply, |doctor: &Doctor| show::doctor(doctor, color))?;
