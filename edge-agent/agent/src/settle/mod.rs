@@ -112,6 +112,7 @@ fn pipe_config(daemon: &Daemon, hq: &HqSection) -> PipeConfig {
     let epoch = daemon.ledger.log().map_or(0, |log| log.epoch.0);
     let mut config = PipeConfig::new(hq.host.clone(), hq.port, format!("steelyard-{store}-{epoch}"));
     config.keep_alive_s = hq.keep_alive_s;
+    config.tls = hq.tls.as_ref().map(crate::config::HqTlsSection::files);
     config.inflight = INFLIGHT;
     config.subscriptions = topic::store_filters(store);
     config.will =
