@@ -65,6 +65,8 @@ impl Roster {
         if !self.standings.contains_key(&store) && mark(&self.path) != self.mark {
             // Enrolled a moment ago: its first word must not be held against it.
             self.read();
+            // The next look tells what was read.
+            self.tell_at = 0;
         }
         self.standings.get(&store).unwrap_or(&Standing::Unknown).refusal()
     }
