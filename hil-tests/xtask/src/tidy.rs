@@ -51,7 +51,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-store", &["sync-core", "sync-evidence", "sync-registers", "sync-model"], &[]),
     ("sync-postgres", &["sync-store", "sync-core", "sync-model"], &["hil-rig"]),
     ("sync-mqtt", &["sync-core", "sync-model"], &["hil-rig"]),
-    ("sync-hq", &["sync-mqtt", "sync-store", "sync-core", "sync-model"], &["hil-rig"]),
+    ("sync-hq", &["sync-mqtt", "sync-postgres", "sync-store", "sync-core", "sync-model"], &["hil-rig"]),
     ("sync-verify", &["sync-store", "sync-codec", "sync-evidence", "sync-core", "sync-model"], &[]),
     ("drv-protocol", &[], &[]),
     ("drv-sim", &["drv-protocol"], &[]),

@@ -24,7 +24,9 @@ mod stamp;
 mod text;
 
 pub use fact::*;
-pub use id::{DeviceId, Direction, Epoch, EventId, FactRef, LogId, LotId, ParseIdError, Seq, Sku, StoreId, TillId};
+pub use id::{
+    DeviceId, Direction, Epoch, EventId, FactRef, LogId, LotId, ParseIdError, Seq, Sku, StoreId, TillId,
+};
 pub use kind::Kind;
 pub use money::{Currency, Minor, RoundingError, extend_price};
 pub use quantity::{Grams, Milli, MilliCelsius};

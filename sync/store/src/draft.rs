@@ -179,7 +179,9 @@ impl<'a> Draft<'a> {
             None if newest.is_some() => {
                 self.new_epoch(store, Direction::Down, EpochReason::Salvaged, event.stamp, Epoch(0))?
             }
-            None => self.new_epoch(store, Direction::Down, EpochReason::Provisioned, event.stamp, Epoch(0))?,
+            None => {
+                self.new_epoch(store, Direction::Down, EpochReason::Provisioned, event.stamp, Epoch(0))?
+            }
         };
         self.write(log, event)
     }

@@ -1,7 +1,8 @@
 //! Trade: weighings, tickets, returns, prices, tags, reservations.
 
 use crate::{
-    BusinessDay, Currency, DeviceId, FactRef, Grams, LotId, Milli, Minor, ReservationRef, Sku, Text, TillId, UnixMillis,
+    BusinessDay, Currency, DeviceId, FactRef, Grams, LotId, Milli, Minor, ReservationRef, Sku, Text, TillId,
+    UnixMillis,
 };
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
