@@ -101,7 +101,8 @@ CREATE TABLE price (
 ) WITHOUT ROWID, STRICT;
 
 -- Alarms (class 1), batches (2), reservations (3), tags (4), devices (5). Key: epoch and seq of the naming fact,
--- big-endian, or the device name. Body: postcard of src/item.rs.
+-- big-endian, or the device name. Body: postcard of src/item.rs. At most one row per event of the log, and kept as long
+-- as the log: verify recomputes every row from it.
 CREATE TABLE item (
     store INTEGER NOT NULL,
     class INTEGER NOT NULL,
@@ -115,12 +116,14 @@ CREATE INDEX item_open ON item (store, class, key) WHERE open = 1;
 
 -- What belongs to this file alone and is not settled.
 
--- Answers already given, by idempotency key.
+-- Answers already given, by idempotency key. Bounded: see Draft::forget_answers.
 CREATE TABLE answer (
     key TEXT PRIMARY KEY,
     digest BLOB NOT NULL,
     pos INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
+
+CREATE INDEX answer_pos ON answer (pos);
 
 -- Small local state of the daemon: latches, timers.
 CREATE TABLE state (

@@ -276,6 +276,14 @@ async fn views_show_what_was_booked() {
     stand.client.post("/v1/backup", &backup, None).await.unwrap();
     assert_eq!(refusal(stand.client.post("/v1/backup", &backup, None).await).0, 409);
     assert_eq!(refusal(stand.client.post("/v1/backup", &json!({"path": "here"}), None).await).0, 400);
+    let nowhere = json!({"path": "/no/such/folder/ledger.db"});
+    let (status, code) = refusal(stand.client.post("/v1/backup", &nowhere, None).await);
+    assert_eq!((status, code.as_str()), (400, "bad-field"));
+    // What the framework refuses is an error object too.
+    for path in ["/v1/stock?sku=abc", "/v1/events?limit=-1", "/v1/prices/%ff"] {
+        let (status, code) = refusal(stand.client.get(path).await);
+        assert_eq!((status, code.as_str()), (400, "bad-request"), "{path}");
+    }
     let doctor: Doctor = stand.client.fetch("/v1/doctor").await.unwrap();
     let state = |name: &str| doctor.checks.iter().find(|check| check.name == name).unwrap().state.clone();
     for name in ["config", "ledger", "ledger-space", "devices", "alarms", "socket", "telemetry", "backup"] {

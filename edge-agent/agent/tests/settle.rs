@@ -8,7 +8,9 @@ use stand::{Stand, article, ticket, until};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use sync_core::Message;
-use sync_model::{ArticlesSet, ClockQuality, Event, Kind, Seq, Stamp, Text, UnixMillis};
+use sync_model::{
+    ArticlesSet, ClockQuality, Command as Ordered, Event, Fact, Kind, Seq, Stamp, Text, UnixMillis,
+};
 use sync_mqtt::topic::{self, Leaf};
 use sync_mqtt::{Backoff, PipeConfig, PipeEvent, Publish, open};
 use sync_store::{Ledger, LedgerConfig, Owner};
@@ -88,8 +90,8 @@ impl Hq {
         hq
     }
 
-    async fn say(&self, articles: Vec<sync_model::Article>) -> Seq {
-        let event = Event::new(STAMP, ArticlesSet { articles });
+    async fn say(&self, fact: impl Into<Fact>) -> Seq {
+        let event = Event::new(STAMP, fact);
         let ledger = self.ledger.clone();
         let block = tokio::task::spawn_blocking(move || {
             let id = ledger.call(move |draft| draft.append_down(stand::STORE, &event)).unwrap();
@@ -129,7 +131,7 @@ async fn facts_go_up_prices_come_down_and_a_dead_broker_stops_nobody() {
         })
     };
     connected(true).await;
-    let last = hq.say(vec![article(1001, 1, 350)]).await;
+    let last = hq.say(ArticlesSet { articles: vec![article(1001, 1, 350)] }).await;
     until("the till price", || async { stand.client.fetch::<edge_api::Price>("/v1/prices/1001").await.ok() })
         .await;
     until("the store's ack", || async { (*hq.down_acked.lock().unwrap() == last).then_some(()) }).await;
@@ -153,7 +155,33 @@ async fn facts_go_up_prices_come_down_and_a_dead_broker_stops_nobody() {
     settled(30).await;
     bad_messages(&stand, &hq).await;
     settled(30).await;
+    open_epoch(&stand, &hq).await;
+    stand.post("/v1/tickets", &ticket(1, 31, 1001, 1, 350), "t-31").await.unwrap();
+    settled(31).await;
     stand.running.stop().await;
+}
+
+/// HQ orders a new epoch and says so twice: it is opened once, and the old log is settled to its end.
+async fn open_epoch(stand: &Stand, hq: &Hq) {
+    let daemon = &stand.running.daemon;
+    let old = daemon.ledger.log().unwrap();
+    hq.say(Ordered::OpenEpoch).await;
+    until("the new epoch", || async { daemon.ledger.log().filter(|log| log.epoch > old.epoch) }).await;
+    let new = daemon.ledger.log().unwrap();
+    // The block is sent whole each time, so the order comes again with what follows it.
+    let last = hq.say(ArticlesSet { articles: vec![article(1002, 1, 350)] }).await;
+    until("the store's ack", || async { (*hq.down_acked.lock().unwrap() == last).then_some(()) }).await;
+    assert_eq!(daemon.ledger.log(), Some(new));
+    let heads = hq.ledger.reader().unwrap();
+    until("both logs at HQ", || async {
+        let end = daemon.ledger.reader().ok()?.head(old).ok()??.head;
+        let there = heads.head(old).ok()??.head;
+        (there == end && heads.head(new).ok()?.is_some()).then_some(())
+    })
+    .await;
+    let first = heads.events(new, Seq(1), 1).unwrap();
+    let Ok(Event { fact: Fact::EpochOpened(opened), .. }) = &first[0].event else { panic!("{first:?}") };
+    assert_eq!(opened.parent.as_ref().map(|parent| parent.epoch), Some(old.epoch));
 }
 
 /// Garbage and another store's block on our topic: kept aside, answered, link up.

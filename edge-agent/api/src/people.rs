@@ -357,6 +357,14 @@ pub struct ShelveRequest {
     pub minutes: u32,
 }
 
+/// `POST /v1/batches/{id}/discard`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiscardRequest {
+    /// Who.
+    pub by: String,
+}
+
 /// `GET /v1/batches`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batches {

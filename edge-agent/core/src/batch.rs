@@ -344,6 +344,8 @@ impl Batch {
             Input::Ordered(_) => {
                 self.writing = false;
                 self.written_ms = Some(now.mono_ms);
+                // Nothing to save: an answer comes once, and a commit that fails must not take it away.
+                return out;
             }
             Input::Sold(quantity) => self.sell(quantity, &mut out),
             Input::Discard => self.discard_by_operator(&mut out),

@@ -93,6 +93,18 @@ fn held() -> Batch {
     batch
 }
 
+/// The answer of a driver comes once. If it asked for a commit and that failed, the batch would wait for it for ever.
+#[test]
+fn an_answer_to_an_order_needs_no_commit() {
+    let mut batch = batch();
+    batch.step(Input::Reading(cold(900), Place::Next), at(1_000));
+    let out = inside(&mut batch, cold(1_900), 2_000);
+    assert!(!out.orders.is_empty());
+    let out = batch.step(Input::Ordered(Err(())), at(120_000));
+    assert_eq!(out, Outcome::default());
+    assert!(!inside(&mut batch, cold(121_000), 126_000).orders.is_empty(), "written again");
+}
+
 #[test]
 fn the_way_of_a_good_batch() {
     let mut batch = commanded();

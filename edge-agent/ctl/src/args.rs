@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Merges that dropped or combined a value
     #[command(subcommand)]
     Conflict(ConflictCommand),
+    /// Steam batches
+    #[command(subcommand)]
+    Batch(BatchCommand),
     /// The first ten checks, with what to do (exit 5 when one fails)
     Doctor,
     /// Read the configuration again
@@ -105,7 +108,7 @@ pub(crate) enum EventCommand {
     /// The last events
     Tail {
         /// How many
-        #[arg(short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
         lines: u32,
         /// Go on as they come
         #[arg(long, short)]
@@ -166,6 +169,20 @@ pub(crate) enum AlarmCommand {
         /// For how long
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1440))]
         minutes: u32,
+        #[command(flatten)]
+        by: By,
+    },
+}
+
+/// Steam batches.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BatchCommand {
+    /// Open batches and the last closed ones
+    List,
+    /// Throw a batch away: what is left of it is written off
+    Discard {
+        /// epoch.seq
+        id: String,
         #[command(flatten)]
         by: By,
     },

@@ -1,20 +1,22 @@
 //! One command: what is asked, what is printed, how it ends.
 
 use crate::args::{
-    AlarmCommand, Arguments, Command, ConflictCommand, DeviceCommand, EventCommand, LedgerCommand,
-    SyncCommand,
+    AlarmCommand, Arguments, BatchCommand, Command, ConflictCommand, DeviceCommand, EventCommand,
+    LedgerCommand, SyncCommand,
 };
 use crate::exit::{Exit, as_body};
 use crate::screen::{Screen, complain};
 use crate::show;
 use edge_api::{
-    AckRequest, Alarms, Answer, BackupRequest, Client, ClientError, Conflicts, Devices, Events, Named, Reply,
-    ShelveRequest,
+    AckRequest, Alarms, Answer, BackupRequest, Batches, Client, ClientError, Conflicts, Devices,
+    DiscardRequest, Events, Named, Reply, ShelveRequest,
 };
 use edge_api::{Backup, DeviceDetail, Doctor, Status, Stock, Sync};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
+/// Events of one request of `--follow`: as many as the daemon gives at once.
+const PAGE: usize = 500;
 /// Pause between two looks of `watch` and `--follow`.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -87,6 +89,7 @@ impl Session {
                 self.print(&reply, |conflicts: &Conflicts| show::conflicts(conflicts, color))?;
                 Ok(Exit::Ok)
             }
+            Command::Batch(command) => self.batch(command).await,
             Command::Doctor => {
                 let reply = self.client.get("/v1/doctor").await?;
                 let doctor = self.print(&reply, |doctor: &Doctor| show::doctor(doctor, color))?;
@@ -162,6 +165,20 @@ impl Session {
         }
     }
 
+    async fn batch(&self, command: &BatchCommand) -> Ended {
+        match command {
+            BatchCommand::List => {
+                let reply = self.client.get("/v1/batches").await?;
+                self.print(&reply, |batches: &Batches| show::batches(batches, self.screen.color))?;
+                Ok(Exit::Ok)
+            }
+            BatchCommand::Discard { id, by } => {
+                let path = format!("/v1/batches/{}/discard", segment(id));
+                self.order(&path, &DiscardRequest { by: by.name() }, &format!("{id} discarded")).await
+            }
+        }
+    }
+
     /// An order whose answer has nothing to show but that it was done.
     async fn order(&self, path: &str, body: &impl serde::Serialize, done: &str) -> Ended {
         let reply = self.client.post(path, body, None).await?;
@@ -188,10 +205,10 @@ impl Session {
             }
             // An empty log has no place to go on from: its first events are asked for again.
             if let Some(next) = &events.next {
-                path = format!("/v1/events?after={}&limit=1000", segment(next));
+                path = format!("/v1/events?after={}&limit={PAGE}", segment(next));
             }
             // A full page means more is waiting.
-            if events.events.len() < 1000 {
+            if events.events.len() < PAGE {
                 tokio::time::sleep(PERIOD).await;
             }
         }

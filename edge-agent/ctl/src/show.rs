@@ -3,7 +3,8 @@
 use crate::table::{Table, Tone, clean, paint};
 use crate::text::{ago, bytes, celsius, duration, milli, money, utc};
 use edge_api::{
-    Alarms, Conflicts, Device, DeviceDetail, DeviceReading, Doctor, Events, Status, Stock, Sync, Verify,
+    Alarms, Batches, Conflicts, Device, DeviceDetail, DeviceReading, Doctor, Events, Status, Stock, Sync,
+    Verify,
 };
 use std::fmt::Write;
 
@@ -265,6 +266,35 @@ pub(crate) fn conflicts(conflicts: &Conflicts, color: bool) -> String {
         }
     }
     table.draw(color, "No conflicts.")
+}
+
+/// `edgectl batch list`.
+pub(crate) fn batches(batches: &Batches, color: bool) -> String {
+    let mut table = Table::new(&[
+        "BATCH",
+        "STATE",
+        "STEAMER",
+        "ARTICLE",
+        "NAME",
+        ">MADE",
+        ">LEFT",
+        "QUEUED",
+        "OFF SALE AT",
+    ]);
+    for batch in &batches.batches {
+        table.row([
+            batch.id.clone(),
+            batch.state.clone(),
+            batch.device.clone(),
+            batch.sku.to_string(),
+            batch.name.clone().unwrap_or_default(),
+            milli(batch.quantity_milli),
+            milli(batch.remaining_milli),
+            utc(batch.queued_ms),
+            batch.expires_ms.map(utc).unwrap_or_default(),
+        ]);
+    }
+    table.draw(color, "No batches.")
 }
 
 /// `edgectl ledger verify`.

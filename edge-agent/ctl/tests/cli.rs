@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use edge_api::{
-    Alarm, AlarmCount, Alarms, Answer, Check, ClassCount, Device, DeviceDetail, DeviceReading, Devices,
-    Doctor, Done, ErrorBody, EventRow, Events, LedgerBrief, Named, Status, Stock, StockRow, Sync, SyncBrief,
-    SyncLog, Verify,
+    Alarm, AlarmCount, Alarms, Answer, BatchRow, Batches, Check, ClassCount, Device, DeviceDetail,
+    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, LedgerBrief, Named, Status, Stock,
+    StockRow, Sync, SyncBrief, SyncLog, Verify,
 };
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -277,8 +277,8 @@ fn events_are_tailed_cleaned_and_followed() {
     let page = |rows: Vec<EventRow>, next: &str| json(Events { events: rows, next: Some(next.into()) });
     let routes = [
         ("GET /v1/events?limit=2".to_owned(), (200, page(vec![event(1), event(2)], "1.2"))),
-        ("GET /v1/events?after=1.2&limit=1000".to_owned(), (200, page(vec![event(3)], "1.3"))),
-        ("GET /v1/events?after=1.3&limit=1000".to_owned(), (200, page(vec![], "1.3"))),
+        ("GET /v1/events?after=1.2&limit=500".to_owned(), (200, page(vec![event(3)], "1.3"))),
+        ("GET /v1/events?after=1.3&limit=500".to_owned(), (200, page(vec![], "1.3"))),
     ];
     let canned = Canned::new(routes.into());
     let output = edgectl(&canned.socket, &["event", "tail", "-n", "2"]);
@@ -301,11 +301,11 @@ fn events_are_tailed_cleaned_and_followed() {
 #[test]
 fn a_closed_pipe_ends_it_quietly() {
     let events = Events { events: (1..=9_000).map(event).collect(), next: Some("1.9000".into()) };
-    let canned = Canned::one("GET /v1/events?limit=1000", events);
+    let canned = Canned::one("GET /v1/events?limit=500", events);
     let mut child = Command::new(env!("CARGO_BIN_EXE_edgectl"))
         .arg("--socket")
         .arg(&canned.socket)
-        .args(["event", "tail", "-n", "1000"])
+        .args(["event", "tail", "-n", "500"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -314,6 +314,34 @@ fn a_closed_pipe_ends_it_quietly() {
     child.stdout.take().unwrap().read_exact(&mut first).unwrap(); // and closed, far before the end
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn batches_are_listed_and_discarded() {
+    let batch = BatchRow {
+        id: "1.9".into(),
+        device: "steamer-1".into(),
+        sku: 2001,
+        name: Some("bun".into()),
+        state: "hold".into(),
+        quantity_milli: 3_000,
+        remaining_milli: 2_000,
+        expires_ms: None,
+        queued_ms: 1_800_000_000_000,
+    };
+    let closed = r#"{"schema":"steelyard.error/1","code":"batch-closed","message":"batch 1.8 is over"}"#;
+    let canned = Canned::new(Routes::from([
+        ("GET /v1/batches".to_owned(), (200, json(Batches { batches: vec![batch] }))),
+        ("POST /v1/batches/1.9/discard".to_owned(), (200, json(Done { text: "done".into() }))),
+        ("POST /v1/batches/1.8/discard".to_owned(), (409, closed.to_owned())),
+    ]));
+    let list = edgectl(&canned.socket, &["batch", "list"]);
+    assert!(text(&list.stdout).contains("1.9    hold   steamer-1  2001"), "{}", text(&list.stdout));
+    let output = edgectl(&canned.socket, &["batch", "discard", "1.9", "--by", "Li"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "1.9 discarded\n"));
+    assert_eq!(edgectl(&canned.socket, &["batch", "discard", "1.8", "--by", "Li"]).status.code(), Some(6));
+    let heard = canned.heard.lock().unwrap();
+    assert!(heard.contains(&r#"POST /v1/batches/1.9/discard {"by":"Li"}"#.to_owned()), "{heard:?}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(crate) struct Line {
     pub(crate) amount: i64,
     /// The weighing, `epoch.seq`.
     pub(crate) weighing: Option<String>,
+    /// The steam batch, `epoch.seq`.
+    pub(crate) batch: Option<String>,
 }
 
 /// A ticket or return that was acknowledged.
@@ -42,8 +44,8 @@ pub(crate) struct Batch {
     pub(crate) sku: u64,
     /// Thousandths of the stock unit.
     pub(crate) quantity: i64,
-    /// Whether its hold limit is so short that it must end as waste.
-    pub(crate) expires: bool,
+    /// State it must be in at the end of the day.
+    pub(crate) end: &'static str,
 }
 
 /// A movement of stock without a customer.
@@ -74,6 +76,8 @@ pub(crate) struct Books {
     pub(crate) weighings: BTreeMap<String, Vec<i64>>,
     /// Excursions that the cabinets went through, by cabinet.
     pub(crate) excursions: BTreeMap<String, u32>,
+    /// Times that a cabinet went silent, by cabinet.
+    pub(crate) silences: BTreeMap<String, u32>,
     /// Batches by id.
     pub(crate) batches: BTreeMap<String, Batch>,
     /// Answers that repeated the first answer to the same key.
@@ -160,7 +164,15 @@ mod tests {
 
     #[test]
     fn tickets_returns_and_movements_balance() {
-        let line = Line { sku: 1, quantity: 2000, price: 150, discount: 0, amount: 300, weighing: None };
+        let line = Line {
+            sku: 1,
+            quantity: 2000,
+            price: 150,
+            discount: 0,
+            amount: 300,
+            weighing: None,
+            batch: None,
+        };
         let ticket = Ticket { id: "1.2".into(), lines: vec![line], tenders: vec![("cash".into(), 300)] };
         let mut books = Books::default();
         books.movement("1.1".into(), Movement::Receipt, 1, 10_000);

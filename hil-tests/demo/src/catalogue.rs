@@ -13,6 +13,9 @@ pub(crate) const FIRST_SKU: u64 = 1001;
 /// Articles cooked in the steamers; not sold at random, so that the kitchen's stock is the kitchen's.
 pub(crate) const FRESH: [u64; 6] = [2001, 2002, 2003, 2004, 2005, 2006];
 
+/// What a piece of each costs, all day.
+pub(crate) const FRESH_PRICE: i64 = 600;
+
 /// One article of the script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Article {
@@ -37,7 +40,7 @@ pub(crate) fn shelf(count: u64, random: &mut Random) -> Vec<Article> {
 
 /// The kitchen's articles.
 pub(crate) fn fresh() -> Vec<Article> {
-    FRESH.iter().map(|sku| Article { sku: *sku, weighed: false, price: 600 }).collect()
+    FRESH.iter().map(|sku| Article { sku: *sku, weighed: false, price: FRESH_PRICE }).collect()
 }
 
 /// The article as HQ's interface takes it.

@@ -6,7 +6,7 @@ use crate::tills::{Shop, locked};
 use anyhow::{Context, Result};
 use drv_protocol::MilliCelsius;
 use drv_sim::cabinet::CabinetConfig;
-use drv_sim::{CabinetMap, CabinetSim, ModbusSim};
+use drv_sim::{CabinetMap, CabinetSim, ModbusSim, UnitFaults};
 use hil_rig::clock::now_ms;
 use hil_rig::http;
 use hil_rig::modbus_tcp::ModbusTcp;
@@ -130,7 +130,7 @@ impl Cold {
         }
     }
 
-    /// Excursions until told to stop, one after the other in this lane; each is carried to its end.
+    /// Excursions and now and then a silence until told to stop, one after the other in this lane; each is carried to its end.
     pub(crate) async fn trouble(
         self: Arc<Self>,
         shop: Arc<Shop>,
@@ -148,36 +148,53 @@ impl Cold {
             if *stop.borrow_and_update() {
                 return;
             }
+            if random.chance(250) && self.set_mute(index, true) {
+                *shop.books().silences.entry(name(index)).or_default() += 1;
+                wait_for_alarm(&shop, index, "lost", true, &mut random).await;
+                self.set_mute(index, false);
+                wait_for_alarm(&shop, index, "lost", false, &mut random).await;
+                continue;
+            }
             self.with(index, |cabinet, now| cabinet.begin_excursion(EXCURSION, now));
             *shop.books().excursions.entry(name(index)).or_default() += 1;
             // The cabinet stays warm until somebody must have noticed, then cools until that is noticed too.
-            wait_for_alarm(&shop, index, true, &mut random).await;
+            wait_for_alarm(&shop, index, "too-warm", true, &mut random).await;
             self.with(index, CabinetSim::end_excursion);
-            wait_for_alarm(&shop, index, false, &mut random).await;
+            wait_for_alarm(&shop, index, "too-warm", false, &mut random).await;
         }
+    }
+
+    /// Makes a controller answer nothing, or answer again; false for a probe, which cannot be mute.
+    fn set_mute(&self, index: u8, mute: bool) -> bool {
+        let faults = UnitFaults { mute, ..UnitFaults::default() };
+        match address(index) {
+            Address::Net(unit) => locked(&self.tcp).set_faults(unit, faults),
+            Address::Line(unit) => locked(&self.line).set_faults(unit, faults),
+            Address::Wire(_) => return false,
+        }
+        true
     }
 }
 
 /// Waits until the agent shows an active alarm of the cabinet, or none. The oracle judges the ledger; this only paces the
 /// script, so running out of patience is a fault.
-async fn wait_for_alarm(shop: &Shop, index: u8, active: bool, random: &mut Random) {
+async fn wait_for_alarm(shop: &Shop, index: u8, kind: &str, active: bool, random: &mut Random) {
     let device = name(index);
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         if let Ok(answer) = http::get(shop.counter.server(), "/v1/alarms").await
             && let Some(rows) = answer.json()["alarms"].as_array()
         {
-            let warm = |row: &Value| {
-                row["device"] == device && row["kind"] == "too-warm" && row["state"] != "returned"
-            };
-            if rows.iter().any(warm) == active {
+            let active_now =
+                |row: &Value| row["device"] == device && row["kind"] == kind && row["state"] != "returned";
+            if rows.iter().any(active_now) == active {
                 return;
             }
         }
         tokio::time::sleep(random.millis(150, 350)).await;
     }
-    let what = if active { "never raised an alarm" } else { "never ended its alarm" };
-    shop.books().fault(format!("{device} {what}"));
+    let what = if active { "raised" } else { "ended" };
+    shop.books().fault(format!("{device} never {what} its alarm {kind}"));
 }
 
 impl Drop for Cold {

@@ -5,7 +5,7 @@ use crate::kitchen::{self, STEAMERS};
 use crate::layout::{SCALES, TAGS};
 use crate::oracle::{self, Found, Side, View, note};
 use crate::random::Random;
-use crate::shelf;
+use crate::shelf::{self, Labels};
 use crate::stage::{Pace, Stage};
 use crate::{Options, cold};
 use anyhow::{Context, Result, bail};
@@ -141,7 +141,7 @@ async fn script(options: &Options, folder: &Path, started: Instant) -> Result<Ve
         let waiting = stage.shop.counter.waiting();
         let tickets = stage.shop.books().tickets.len();
         say(&format!("{fault:?} ({tickets} tickets so far, {waiting} waiting)"));
-        faults::inflict(fault, &mut stage.programs, &stage.shop.counter, &mut random, &mut damage).await?;
+        faults::inflict(fault, &mut stage.programs, &stage.shop, &mut random, &mut damage).await?;
     }
     tokio::time::sleep(OPEN_FOR.saturating_sub(opened.elapsed())).await;
     say("closing");
@@ -173,7 +173,8 @@ struct Verdict {
     offline: Duration,
     devices: BTreeMap<&'static str, (u64, u64)>,
     tags_confirmed: u32,
-    overcharges: u64,
+    labels: Labels,
+    price_changes: (u64, u64),
     alarms: usize,
     weighings: usize,
     excursions: u32,
@@ -204,7 +205,9 @@ impl Verdict {
             "offline_seconds": self.offline.as_secs(), "devices": devices, "tags_confirmed": self.tags_confirmed,
             "alarms_raised": self.alarms, "ok": self.reasons.is_empty(),
             "tickets_in_flight_at_kills": self.in_flight, "answers_lost": self.answers_lost,
-            "replayed": self.replayed, "refused_as_expected": self.refused, "overcharges": self.overcharges,
+            "replayed": self.replayed, "refused_as_expected": self.refused, "overcharges": self.labels.overcharged,
+            "labels_judged": self.labels.judged, "prices_raised": self.price_changes.0,
+            "prices_lowered": self.price_changes.1,
             "weighings": self.weighings, "excursions": self.excursions, "batches": self.batches, "runs": self.runs,
             "returns": self.returns, "movements": self.movements, "problems": self.reasons.len(),
             "seconds": self.seconds,
@@ -236,7 +239,7 @@ impl Verdict {
                 "weighings, excursions, batches, runs",
                 format!("{} {} {} {}", self.weighings, self.excursions, self.batches, self.runs),
             ),
-            ("tags confirmed, overcharges", format!("{} {}", self.tags_confirmed, self.overcharges)),
+            ("tags confirmed, overcharges", format!("{} {}", self.tags_confirmed, self.labels.overcharged)),
         ];
         let rows: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<46}{value}")).collect();
         format!("{}\n{}", rows.join("\n"), if self.reasons.is_empty() { "ok" } else { "FAILED" })
@@ -256,7 +259,11 @@ fn judge(
     let found = oracle::compare(&books, view, &mut reasons);
     let chain_ok = oracle::verify(&stage.places, &mut reasons);
     let tags_confirmed = stage.shelf.confirmed(&view.store, articles, &mut reasons);
-    let overcharges = shelf::overcharges(&books, &view.store, &stage.shelf.shown(), &mut reasons);
+    let labels = shelf::overcharges(&books, &view.store, &stage.shelf.shown(), &mut reasons);
+    let price_changes = price_changes(&view.store);
+    if labels.judged == 0 || price_changes.0 == 0 || price_changes.1 == 0 {
+        note(&mut reasons, format!("the labels were not put to the test: {labels:?}, {price_changes:?}"));
+    }
     let devices = devices(&view.store);
     for (class, (configured, seen)) in &devices {
         if configured != seen {
@@ -284,7 +291,8 @@ fn judge(
         offline: damage.offline,
         devices,
         tags_confirmed,
-        overcharges,
+        labels,
+        price_changes,
         alarms: raised(&view.store, &mut reasons),
         weighings: books.weighings.values().map(Vec::len).sum(),
         excursions: books.excursions.values().sum(),
@@ -298,6 +306,18 @@ fn judge(
         seconds: 0,
         reasons,
     }
+}
+
+/// How often the tills' price of an article rose and fell.
+fn price_changes(side: &Side) -> (u64, u64) {
+    let (mut raised, mut lowered) = (0, 0);
+    for (_, event) in &side.events {
+        if let Fact::PriceChanged(change) = &event.fact {
+            raised += u64::from(change.from.is_some_and(|from| from < change.to));
+            lowered += u64::from(change.from.is_some_and(|from| from > change.to));
+        }
+    }
+    (raised, lowered)
 }
 
 /// Devices by class: in the configuration, and seen according to the store's record.
@@ -343,13 +363,13 @@ fn runs(stage: &Stage, books: &crate::books::Books, reasons: &mut Vec<String>) -
     all
 }
 
-/// Alarms in the record. The script provokes nothing but excursions.
+/// Alarms in the record. The script provokes excursions and silences, which the oracle counts, and nothing else.
 fn raised(side: &Side, reasons: &mut Vec<String>) -> usize {
     let mut count = 0;
     for (id, event) in &side.events {
         if let Fact::AlarmRaised(alarm) = &event.fact {
             count += 1;
-            if alarm.kind != AlarmKind::TooWarm {
+            if !matches!(alarm.kind, AlarmKind::TooWarm | AlarmKind::Lost) {
                 note(reasons, format!("{id}: unprovoked alarm {:?} of {}", alarm.kind, alarm.device));
             }
         }

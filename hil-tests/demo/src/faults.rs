@@ -2,9 +2,9 @@
 //!
 //! The plan is drawn from the seed; the moments shift with it, the faults do not: each day has every one of them.
 
-use crate::posting::Counter;
 use crate::programs::Programs;
 use crate::random::Random;
+use crate::tills::{Hours, Shop};
 use anyhow::Result;
 use hil_rig::proxy::Mode;
 use hil_rig::until;
@@ -91,16 +91,21 @@ impl Damage {
 pub(crate) async fn inflict(
     fault: Fault,
     programs: &mut Programs,
-    counter: &Counter,
+    shop: &Shop,
     random: &mut Random,
     damage: &mut Damage,
 ) -> Result<()> {
+    let counter = &shop.counter;
     match fault {
         Fault::KillAgent => {
-            let waiting = || async { counter.waiting() > 0 };
-            until("a till that waits for its answer", Duration::from_secs(30), waiting).await?;
+            // Everybody pays at once, so that the kill meets several tickets.
+            shop.hours.send_replace(Hours::Rush);
+            tokio::time::sleep(random.millis(50, 400)).await;
+            let waiting = || async { counter.waiting() >= 2 };
+            until("tills that wait for their answers", Duration::from_secs(30), waiting).await?;
             let in_flight = counter.waiting();
             programs.kill_agent()?;
+            shop.hours.send_replace(Hours::Open);
             damage.kills += 1;
             damage.in_flight += in_flight;
             // The tills stand before a dead counter for a moment.

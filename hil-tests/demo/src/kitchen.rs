@@ -2,11 +2,11 @@
 //!
 //! One cook per steamer: order a batch, wait until it is ready (or thrown away), load cold food, order the next one.
 
-use crate::books::Batch;
-use crate::catalogue::FRESH;
+use crate::books::{Batch, Line, Ticket, extend};
+use crate::catalogue::{FRESH, FRESH_PRICE};
 use crate::posting::Outcome;
 use crate::random::Random;
-use crate::tills::{Shop, locked};
+use crate::tills::{Shop, locked, ticket_body};
 use anyhow::{Context, Result, bail};
 use drv_sim::steamer::SteamerConfig;
 use drv_sim::{ModbusSim, SteamerSim};
@@ -20,6 +20,8 @@ use tokio::sync::watch;
 
 /// Steamers of the store.
 pub(crate) const STEAMERS: u8 = 6;
+/// Till number of the first steamer's counter.
+const FIRST_TILL: u16 = 91;
 /// How long a program steams at its set-point.
 const STEAM_S: u32 = 4;
 /// How long a cook waits for a batch: cooking plus every outage of the day.
@@ -81,9 +83,7 @@ impl Kitchen {
         let mut number = 0;
         while !*stop.borrow_and_update() {
             number += 1;
-            // The second batch of every other steamer is left to expire.
-            let expires = number == 2 && index.is_multiple_of(2);
-            if let Err(error) = self.batch(index, number, expires, &shop, &mut random).await {
+            if let Err(error) = self.batch(index, number, &shop, &mut random).await {
                 shop.books().fault(format!("{}: {error:#}", name(index)));
                 return;
             }
@@ -95,14 +95,14 @@ impl Kitchen {
         }
     }
 
-    async fn batch(
-        &self,
-        index: u8,
-        number: u32,
-        expires: bool,
-        shop: &Shop,
-        random: &mut Random,
-    ) -> Result<()> {
+    /// One batch. The first is sold out over the counter, the second is left to expire, the third stays in the hold.
+    async fn batch(&self, index: u8, number: u64, shop: &Shop, random: &mut Random) -> Result<()> {
+        let end = *["hold", "sold-out", "discarded"]
+            .iter()
+            .cycle()
+            .nth(usize::try_from(number)?)
+            .unwrap_or(&"hold");
+        let expires = end == "discarded";
         let sku = FRESH[usize::from(index) % FRESH.len()];
         let quantity = random.signed(2, 30) * 1000;
         let body = json!({
@@ -116,7 +116,7 @@ impl Kitchen {
             Outcome::Accepted { id, replayed } => {
                 let mut books = shop.books();
                 books.replayed += u64::from(replayed);
-                let batch = Batch { device: name(index), sku, quantity, expires };
+                let batch = Batch { device: name(index), sku, quantity, end };
                 books.batches.insert(id.clone(), batch);
                 if expires {
                     // The agent itself must write it off.
@@ -126,7 +126,13 @@ impl Kitchen {
             }
             refused @ Outcome::Refused { .. } => bail!("batch {number}: {refused:?}"),
         };
-        let end = if expires { "discarded" } else { "hold" };
+        if end == "sold-out" {
+            self.wait_for(shop, &id, "hold", random).await?;
+            let part = random.signed(1, quantity / 1000 - 1) * 1000;
+            for (half, quantity) in [(0, part), (1, quantity - part)] {
+                sell(shop, index, number * 2 + half, (&id, sku, quantity), random).await?;
+            }
+        }
         self.wait_for(shop, &id, end, random).await
     }
 
@@ -157,5 +163,30 @@ impl Kitchen {
             tokio::time::sleep(random.millis(200, 400)).await;
         }
         bail!("batch {id} never came to {end}, last it was {last}")
+    }
+}
+
+/// Sells part of a batch over the kitchen's own counter.
+async fn sell(
+    shop: &Shop,
+    index: u8,
+    number: u64,
+    (batch, sku, quantity): (&str, u64, i64),
+    random: &mut Random,
+) -> Result<()> {
+    let till = FIRST_TILL + u16::from(index);
+    let amount = extend(FRESH_PRICE, quantity);
+    let batch = Some(batch.to_owned());
+    let line = Line { sku, quantity, price: FRESH_PRICE, discount: 0, amount, weighing: None, batch };
+    let (lines, tenders) = (vec![line], vec![("wallet".to_owned(), amount)]);
+    let body = ticket_body(till, number, &lines, &tenders, amount);
+    match shop.counter.post("/v1/tickets", &format!("t{till}-{number}"), &body, random).await? {
+        Outcome::Accepted { id, replayed } => {
+            let mut books = shop.books();
+            books.replayed += u64::from(replayed);
+            books.ticket(till, number, Ticket { id, lines, tenders });
+            Ok(())
+        }
+        refused @ Outcome::Refused { .. } => bail!("kitchen ticket {till}/{number}: {refused:?}"),
     }
 }

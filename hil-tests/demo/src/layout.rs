@@ -152,7 +152,7 @@ fn cabinet(text: &mut String, index: u8) -> std::fmt::Result {
     };
     writeln!(
         text,
-        "[[cabinet]]\nid = \"{}\"\n{at}\npoll_ms = 1000\nlost_after_ms = 15000\nhigh_mc = {}\nlow_mc = -5000\n\
+        "[[cabinet]]\nid = \"{}\"\n{at}\npoll_ms = 1000\nlost_after_ms = 6000\nhigh_mc = {}\nlow_mc = -5000\n\
          delay_s = {}\ndifference_mc = {}\n",
         cold::name(index),
         cold::HIGH_MC,

@@ -62,8 +62,14 @@ pub(crate) fn compare(books: &Books, view: &View, problems: &mut Vec<String>) ->
         tally.once("movement", &books.movements, &movements(side));
         tally.once("batch", &batches(books), &batches_of(side));
         tally.sequences(&books.weighings, &weighings(side));
-        tally.counts("excursion raised", &books.excursions, &excursions(side).0);
-        tally.counts("excursion returned", &books.excursions, &excursions(side).1);
+        for (kind, what, happened) in [
+            (AlarmKind::TooWarm, "excursion", &books.excursions),
+            (AlarmKind::Lost, "silence", &books.silences),
+        ] {
+            let (raised, returned) = alarms(side, kind);
+            tally.counts(&format!("{what} raised"), happened, &raised);
+            tally.counts(&format!("{what} returned"), happened, &returned);
+        }
         let (lost, duplicated) = (tally.lost, tally.duplicated);
         found.lost += lost;
         found.duplicated += duplicated;
@@ -245,6 +251,7 @@ fn book_line(line: &SaleLine) -> Line {
         discount: line.discount.0,
         amount: line.amount.0,
         weighing: line.weighing.map(|weighing| weighing.to_string()),
+        batch: line.batch.map(|batch| batch.to_string()),
     }
 }
 
@@ -275,10 +282,7 @@ fn movements(side: &Side) -> BTreeMap<String, Vec<(Movement, u64, i64)>> {
 type BatchView = (String, u64, i64, &'static str);
 
 fn batches(books: &Books) -> BTreeMap<String, BatchView> {
-    let view = |batch: &crate::books::Batch| {
-        let end = if batch.expires { "discarded" } else { "hold" };
-        (batch.device.clone(), batch.sku, batch.quantity, end)
-    };
+    let view = |batch: &crate::books::Batch| (batch.device.clone(), batch.sku, batch.quantity, batch.end);
     books.batches.iter().map(|(id, batch)| (id.clone(), view(batch))).collect()
 }
 
@@ -321,13 +325,13 @@ fn weighings(side: &Side) -> BTreeMap<String, Vec<i64>> {
     seen
 }
 
-/// Excursions raised and returned, by cabinet.
-fn excursions(side: &Side) -> (BTreeMap<String, u32>, BTreeMap<String, u32>) {
+/// Alarms of one kind raised and returned, by device.
+fn alarms(side: &Side, kind: AlarmKind) -> (BTreeMap<String, u32>, BTreeMap<String, u32>) {
     let (mut raised, mut returned) = (BTreeMap::new(), BTreeMap::new());
     let mut open = BTreeMap::new();
     for (id, event) in &side.events {
         match &event.fact {
-            Fact::AlarmRaised(alarm) if alarm.kind == AlarmKind::TooWarm => {
+            Fact::AlarmRaised(alarm) if alarm.kind == kind => {
                 *raised.entry(alarm.device.to_string()).or_default() += 1;
                 open.insert(*id, alarm.device.to_string());
             }

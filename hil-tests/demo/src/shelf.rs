@@ -159,18 +159,27 @@ fn wall_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Ticket lines that charged more than a tag of the article showed for the whole time around the sale.
+/// What the labels say about the tickets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Labels {
+    /// Pairs of a ticket line and a tag that could be judged.
+    pub(crate) judged: u64,
+    /// Lines that charged more than a tag of the article showed for the whole time around the sale.
+    pub(crate) overcharged: u64,
+}
+
+/// Judges every ticket line by every tag of its article.
 ///
 /// What an image says is known from its confirmation; an image that was never confirmed is skipped, and so is a tag that
 /// showed nothing yet.
-pub(crate) fn overcharges(books: &Books, side: &Side, shown: &[Shown], problems: &mut Vec<String>) -> u64 {
+pub(crate) fn overcharges(books: &Books, side: &Side, shown: &[Shown], problems: &mut Vec<String>) -> Labels {
     let mut says: BTreeMap<(String, [u8; 8]), i64> = BTreeMap::new();
     for (_, event) in &side.events {
         if let Fact::TagConfirmed(confirmed) = &event.fact {
             says.insert((confirmed.tag.to_string(), confirmed.image_hash), confirmed.price.0);
         }
     }
-    let mut count = 0;
+    let mut labels = Labels::default();
     for (id, event) in &side.events {
         let Fact::Sale(sale) = &event.fact else { continue };
         if !books.tickets.contains_key(&(sale.till.0, sale.number)) {
@@ -181,19 +190,17 @@ pub(crate) fn overcharges(books: &Books, side: &Side, shown: &[Shown], problems:
                 let visible = visible(images, event.stamp.at.0);
                 let prices: Option<Vec<i64>> =
                     visible.iter().map(|hash| says.get(&(tag_name(index), *hash)).copied()).collect();
-                let highest = prices.and_then(|prices| prices.into_iter().max());
-                if highest.is_some_and(|highest| highest < line.unit_price.0) {
-                    count += 1;
-                    let name = tag_name(index);
-                    note(
-                        problems,
-                        format!("{id} charged {} for {} while {name} showed less", line.unit_price, line.sku),
-                    );
+                let Some(highest) = prices.and_then(|prices| prices.into_iter().max()) else { continue };
+                labels.judged += 1;
+                if highest < line.unit_price.0 {
+                    labels.overcharged += 1;
+                    let (sku, price, name) = (line.sku, line.unit_price, tag_name(index));
+                    note(problems, format!("{id} charged {price} for {sku} while {name} showed less"));
                 }
             }
         }
     }
-    count
+    labels
 }
 
 /// Images that a tag may have shown around a moment; nothing when it may have been blank.
@@ -242,7 +249,7 @@ mod tests {
     }
 
     /// The tag shows 5.00 from 1 s on and 4.00 from 10 s on; a ticket charges `price` at `at_ms`.
-    fn judge(price: i64, at_ms: i64) -> u64 {
+    fn judge(price: i64, at_ms: i64) -> Labels {
         let at = |at| Stamp { at: UnixMillis(at), clock: ClockQuality::Synced };
         let id = |seq| FactRef { epoch: Epoch(1), seq: Seq(seq) };
         let events = vec![
@@ -260,15 +267,17 @@ mod tests {
 
     #[test]
     fn paying_more_than_the_label_is_found() {
-        assert_eq!(judge(500, 5_000), 0);
-        assert_eq!(judge(501, 5_000), 1);
-        assert_eq!(judge(500, 20_000), 1);
-        assert_eq!(judge(400, 20_000), 0);
+        let fine = Labels { judged: 1, overcharged: 0 };
+        let harm = Labels { judged: 1, overcharged: 1 };
+        assert_eq!(judge(500, 5_000), fine);
+        assert_eq!(judge(501, 5_000), harm);
+        assert_eq!(judge(500, 20_000), harm);
+        assert_eq!(judge(400, 20_000), fine);
     }
 
     #[test]
     fn what_cannot_be_told_apart_is_not_held_against_the_store() {
-        assert_eq!(judge(500, 10_000), 0, "the image changed at that moment");
-        assert_eq!(judge(900, 500), 0, "the tag was blank");
+        assert_eq!(judge(500, 10_000).overcharged, 0, "the image changed at that moment");
+        assert_eq!(judge(900, 500), Labels::default(), "the tag was blank");
     }
 }

@@ -49,6 +49,8 @@ const POSTED_MAX: usize = 500;
 pub(crate) enum Hours {
     /// Sell.
     Open,
+    /// Sell without a pause.
+    Rush,
     /// Finish what is under way, begin nothing.
     Paused,
     /// Finish what is under way and end.
@@ -105,6 +107,9 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The trading day that every ticket is booked to.
+const DAY: &str = "2026-03-02";
+
 /// How old a price may be that a till has in memory.
 const PRICE_AGE: Duration = Duration::from_secs(2);
 
@@ -117,14 +122,12 @@ pub(crate) struct Till {
     prices: BTreeMap<u64, (i64, Instant)>,
     number: u64,
     returns: u64,
-    day: String,
 }
 
 impl Till {
     /// Till number `till`, with pauses between its tickets from a range of milliseconds.
     pub(crate) fn new(shop: Arc<Shop>, till: u16, pause_ms: (u64, u64), random: Random) -> Self {
-        let day = "2026-03-02".to_owned();
-        Self { shop, till, pause_ms, random, prices: BTreeMap::new(), number: 0, returns: 0, day }
+        Self { shop, till, pause_ms, random, prices: BTreeMap::new(), number: 0, returns: 0 }
     }
 
     /// Works until the shop is closed. `idle` says when a till has nothing under way.
@@ -136,6 +139,7 @@ impl Till {
             if hours == Hours::Closed {
                 return;
             }
+            let rush = hours == Hours::Rush;
             let Ok(busy) = idle.acquire().await else { return };
             self.ticket().await;
             if self.random.chance(25) {
@@ -145,7 +149,7 @@ impl Till {
                 self.nonsense().await;
             }
             drop(busy);
-            let (low, high) = self.pause_ms;
+            let (low, high) = if rush { (0, 3) } else { self.pause_ms };
             tokio::time::sleep(self.random.millis(low, high)).await;
         }
     }
@@ -194,6 +198,7 @@ impl Till {
                 discount,
                 amount: full - discount,
                 weighing: pick.weighing.clone(),
+                batch: None,
             });
         }
         Some(lines)
@@ -254,13 +259,7 @@ impl Till {
     }
 
     fn body(&self, number: u64, lines: &[Line], tenders: &[(String, i64)], total: i64) -> Value {
-        let lines: Vec<Value> = lines.iter().map(line_body).collect();
-        let tenders: Vec<Value> =
-            tenders.iter().map(|(kind, amount)| json!({"kind": kind, "amount_minor": amount})).collect();
-        json!({
-            "till": self.till, "number": number, "day": self.day, "currency": "CNY",
-            "lines": lines, "tenders": tenders, "total_minor": total,
-        })
+        ticket_body(self.till, number, lines, tenders, total)
     }
 
     /// Takes back the first line of one of this till's tickets and pays in cash.
@@ -302,7 +301,8 @@ impl Till {
         let Some(price) = self.price(sku).await else { return };
         // Far below the price of now, so that only the intended fault is there.
         let price = price / 2;
-        let line = Line { sku, quantity: 1000, price, discount: 0, amount: price, weighing: None };
+        let line =
+            Line { sku, quantity: 1000, price, discount: 0, amount: price, weighing: None, batch: None };
         let tenders = vec![("cash".to_owned(), price)];
         let mut body = self.body(1_000_000 + self.number, &[line], &tenders, price);
         let what = *self.random.pick(&[
@@ -330,6 +330,23 @@ impl Till {
     }
 }
 
+/// A ticket or return as it is posted.
+pub(crate) fn ticket_body(
+    till: u16,
+    number: u64,
+    lines: &[Line],
+    tenders: &[(String, i64)],
+    total: i64,
+) -> Value {
+    let lines: Vec<Value> = lines.iter().map(line_body).collect();
+    let tenders: Vec<Value> =
+        tenders.iter().map(|(kind, amount)| json!({"kind": kind, "amount_minor": amount})).collect();
+    json!({
+        "till": till, "number": number, "day": DAY, "currency": "CNY",
+        "lines": lines, "tenders": tenders, "total_minor": total,
+    })
+}
+
 /// Goods in the basket.
 struct Pick {
     sku: u64,
@@ -345,6 +362,9 @@ fn line_body(line: &Line) -> Value {
     });
     if let Some(weighing) = &line.weighing {
         body["weighing"] = json!(weighing);
+    }
+    if let Some(batch) = &line.batch {
+        body["batch"] = json!(batch);
     }
     body
 }

@@ -7,7 +7,8 @@ use zbus::connection::Builder;
 use zbus::{Connection, Proxy};
 
 async fn client(bus: &PrivateBus) -> Connection {
-    Builder::address(bus.address().as_str()).unwrap().build().await.unwrap()
+    let builder = Builder::address(bus.address().as_str()).expect("a D-Bus address");
+    builder.build().await.expect("the bus takes another client")
 }
 
 async fn scan(client: &Connection, method: &str) -> zbus::Result<()> {

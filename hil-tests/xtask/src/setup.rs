@@ -65,18 +65,21 @@ fn packages() -> Result<()> {
         return Ok(());
     }
     let line = install_line(&missing, "");
-    if rustix::process::geteuid().is_root() {
-        run(Command::new("sh").args(["-c", &install_line(&missing, "")]))?;
+    let installed = if rustix::process::geteuid().is_root() {
+        run(Command::new("sh").args(["-c", &line]))
     } else if quiet("sudo", &["-n", "true"]) {
-        run(Command::new("sh").args(["-c", &install_line(&missing, "sudo -n ")]))?;
+        run(Command::new("sh").args(["-c", &install_line(&missing, "sudo -n ")]))
     } else {
-        bail!("missing: {}. Run this one line as root and try again:\n  {line}", missing.join(", "));
-    }
+        Err(anyhow::anyhow!("neither root nor passwordless sudo"))
+    };
     let missing = absent();
-    if !missing.is_empty() {
-        bail!("still missing after installation: {}", missing.join(", "));
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let why = installed
+        .err()
+        .map_or_else(|| "the installation changed nothing".into(), |error| format!("{error:#}"));
+    bail!("missing: {} ({why}). Run this one line as root and try again:\n  {line}", missing.join(", "))
 }
 
 /// The one line that installs Debian packages.
@@ -128,4 +131,19 @@ fn run(command: &mut Command) -> Result<()> {
         bail!("{command:?} ended with {status}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::install_line;
+
+    #[test]
+    fn one_line_installs_without_questions() {
+        let line = install_line(&["mosquitto", "dbus"], "sudo -n ");
+        assert!(
+            !line.contains('\n') && line.ends_with("install -y --no-install-recommends mosquitto dbus"),
+            "{line}"
+        );
+        assert_eq!(line.matches("sudo -n env DEBIAN_FRONTEND=noninteractive apt-get").count(), 2);
+    }
 }

@@ -248,12 +248,15 @@ impl Sender {
     }
 
     /// The peer refuses something. A range is tried again as single records; a single that is refused marks the log as
-    /// stuck and waits for the longest retry. A refusal that names nothing we have in flight is left to the retry timer.
+    /// stuck and waits for the longest retry. A refusal that names nothing we have in flight, nor the block that is next, is
+    /// left to the retry timer.
     pub fn handle_nak(&mut self, now: u64, nak: &Nak) {
         let Some((log, first, last)) = nak.of else { return };
         let retry_max_ms = self.config.retry_max_ms;
         let Some(entry) = self.logs.iter_mut().find(|entry| entry.log == log) else { return };
-        if last <= entry.acked || first > entry.sent || first > last {
+        // The next block may be refused before it is sent: by the pipe, when the broker takes smaller packets.
+        let next = first == entry.sent.next() && first < last && last <= entry.head;
+        if last <= entry.acked || (first > entry.sent && !next) || first > last {
             return;
         }
         if first == last {

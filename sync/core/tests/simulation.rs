@@ -267,3 +267,20 @@ fn a_refused_record_holds_its_log_but_not_the_next() {
     assert!(sender.status().logs[0].stuck);
     assert_eq!(sender.poll(30).unwrap().log, log(2));
 }
+
+#[test]
+fn a_block_that_the_pipe_does_not_take_goes_as_singles() {
+    let log = log(1);
+    let mut sender = Sender::new(SenderConfig { linger_ms: 0, ..SenderConfig::default() });
+    sender.handle_head(0, log, Seq(9));
+    sender.handle_up(0);
+    let range = sender.poll(0).unwrap();
+    assert_eq!((range.first, range.max_records), (Seq(1), sync_core::BLOCK_RECORDS_MAX));
+    let of = Some((log, Seq(1), Seq(9)));
+    sender.handle_nak(0, &Nak { code: Text::lossy("too-large"), detail: Text::default(), of });
+    for seq in 1..=9 {
+        let range = sender.poll(1).unwrap();
+        assert_eq!((range.first, range.max_records), (Seq(seq), 1));
+        sender.handle_sent(1, log, Seq(seq), Seq(seq), 100);
+    }
+}

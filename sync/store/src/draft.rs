@@ -26,6 +26,11 @@ use sync_model::{
 pub const STATE_BYTES_MAX: usize = 4096;
 /// Longest key of a state row or an answer.
 pub const KEY_BYTES_MAX: usize = 128;
+/// Newest answers that are never forgotten: a wall clock that lies far ahead cannot make a retry count twice.
+pub const ANSWERS_KEPT: usize = 50_000;
+/// Answers looked at in one call of [`Draft::forget_answers`].
+const ANSWERS_AT_ONCE: i64 = 4_096;
+
 /// One job's view of the ledger. Every change is in the job's savepoint.
 pub struct Draft<'a> {
     core: &'a mut Core,
@@ -291,6 +296,22 @@ impl<'a> Draft<'a> {
         self.sql(done).map(|_| ())
     }
 
+    /// Forgets answers whose fact is stamped before `before` and acknowledged by the peer, but never the newest `kept`
+    /// ([`ANSWERS_KEPT`], or fewer in tests). Gives their number; a part of a long list per call.
+    pub fn forget_answers(&mut self, before: UnixMillis, kept: usize) -> Result<usize, Refusal> {
+        let old = old_answers(&self.core.conn, before, kept);
+        let old = self.sql(old)?;
+        for key in &old {
+            let done = self
+                .core
+                .conn
+                .prepare_cached("DELETE FROM answer WHERE key = ?1")
+                .and_then(|mut statement| statement.execute([key]));
+            self.sql(done)?;
+        }
+        Ok(old.len())
+    }
+
     fn name_of(&mut self, pos: i64) -> Result<EventId, Refusal> {
         let (number, seq) = log::split(pos);
         let found = log::by_number(&self.core.conn, number);
@@ -445,6 +466,25 @@ impl<'a> Draft<'a> {
         let done = keep_aside(&self.core.conn, source, code, detail, raw, received);
         self.sql(done)
     }
+}
+
+/// Keys of the oldest answers that may be forgotten.
+fn old_answers(conn: &Connection, before: UnixMillis, kept: usize) -> rusqlite::Result<Vec<String>> {
+    let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+    let newest: Option<i64> = conn
+        .prepare_cached("SELECT pos FROM answer ORDER BY pos DESC LIMIT 1 OFFSET ?1")?
+        .query_row([kept], |row| row.get(0))
+        .optional()?;
+    let Some(newest) = newest else { return Ok(Vec::new()) };
+    let sql = "SELECT answer.key, event.record FROM answer JOIN log ON log.id = answer.pos >> 40
+               JOIN event ON event.pos = answer.pos
+               WHERE answer.pos <= ?1 AND answer.pos - (log.id << 40) <= log.acked ORDER BY answer.pos LIMIT ?2";
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map(params![newest, ANSWERS_AT_ONCE], |row| {
+        let (key, record): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        Ok(Event::from_record(&record).is_ok_and(|event| event.stamp.at < before).then_some(key))
+    })?;
+    rows.filter_map(Result::transpose).collect()
 }
 
 fn check_key(key: &str) -> Result<(), Refusal> {

@@ -173,7 +173,11 @@ impl Ledger {
             target.pragma_update(None, "synchronous", "FULL")?;
             schema::put_meta(&target, "reopen", b"backup")
         };
-        copy().map_err(|error| LedgerError::sql(context(), &error))?;
+        if let Err(error) = copy() {
+            // Half a copy is of no use, and it may be what fills the disk.
+            open::remove(&partial)?;
+            return Err(LedgerError::sql(context(), &error));
+        }
         let durable = || -> std::io::Result<()> {
             File::open(&partial)?.sync_all()?;
             std::fs::rename(&partial, to)?;

@@ -42,7 +42,7 @@ mod verify;
 mod writer;
 
 pub use branch::TakenIn;
-pub use draft::{Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
+pub use draft::{ANSWERS_KEPT, Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
 pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
 pub use folder::{
     Cell, Column, FOLD_TABLES, FoldRow, FoldTable, Folder, POSITION_NUMBER_MAX, POSITION_SEQ_MAX,

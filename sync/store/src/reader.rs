@@ -125,6 +125,20 @@ impl Reader {
         Ok(Some(block))
     }
 
+    /// Recomputes at least the last `records` links of a log and compares the result with its stored end. Gives the end;
+    /// `None` for an unknown log.
+    pub fn check_end(&self, log: LogId, records: u64) -> Answer<Option<Seq>> {
+        let Some(entry) = self.ask(|conn| log::find(conn, log))? else { return Ok(None) };
+        let from = Seq(entry.head.0.saturating_sub(records.max(1)));
+        let seal = self.ask(|conn| log::seal_before(conn, log, entry.number, from))?;
+        // Records up to an end that was read never change: no common snapshot is needed.
+        let link = self.ask(|conn| log::link_from(conn, log, entry.number, seal, entry.head))?;
+        match link == Some(entry.link) {
+            true => Ok(Some(entry.head)),
+            false => Err(LedgerError::Damaged { log, upto: seal.0 }),
+        }
+    }
+
     fn check_block(&self, entry: &Entry, block: &Block) -> Answer<()> {
         let mut link = block.prev;
         let mut seq = block.first;

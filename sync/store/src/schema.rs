@@ -14,13 +14,14 @@ use sync_model::StoreId;
 /// "SYLG": marks the file as a Steelyard ledger.
 pub(crate) const APPLICATION_ID: i64 = 0x5359_4c47;
 /// Newest schema version that this build knows.
-pub(crate) const SCHEMA: i64 = 3;
+pub(crate) const SCHEMA: i64 = 4;
 
 /// Every migration, in order. Position + 1 is the version it leads to.
-pub(crate) const MIGRATIONS: [&str; 3] = [
+pub(crate) const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/001_log.sql"),
     include_str!("../migrations/002_folds.sql"),
     include_str!("../migrations/003_local.sql"),
+    include_str!("../migrations/004_answer_pos.sql"),
 ];
 /// The schema of a new file, equal to the migrations replayed.
 pub(crate) const FRESH: &str = include_str!("../schema.sql");

@@ -24,7 +24,7 @@ const TRIM_EVERY: u64 = 2_000;
 pub struct TelemetryConfig {
     /// The file.
     pub path: PathBuf,
-    /// Samples older than this, counted from the newest, are dropped.
+    /// Samples further than this from the one written last are dropped.
     pub max_age_ms: i64,
     /// Most samples kept; the oldest go first.
     pub max_rows: u64,
@@ -250,7 +250,9 @@ fn write(conn: &Connection, config: &TelemetryConfig, batch: &[Sample], trim: bo
     if trim {
         let rows = i64::try_from(config.max_rows).unwrap_or(i64::MAX);
         transaction.execute(
-            "DELETE FROM sample WHERE at < (SELECT max(at) FROM sample) - ?1
+            // The sample written last is the measure, both ways: one stamped by a clock that ran ahead must not age out
+            // everything else.
+            "DELETE FROM sample WHERE abs(at - (SELECT at FROM sample ORDER BY rowid DESC LIMIT 1)) > ?1
              OR rowid <= (SELECT max(rowid) FROM sample) - ?2",
             params![config.max_age_ms, rows],
         )?;

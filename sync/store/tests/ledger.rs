@@ -391,6 +391,69 @@ fn raw_batch(path: &std::path::Path, sql: &str) {
 }
 
 #[test]
+fn only_old_and_acknowledged_answers_are_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = open(&dir.path().join("ledger.db"), Owner::Store(STORE));
+    let post = |number: u64, seconds: i64| {
+        ledger
+            .call(move |draft| {
+                let id = draft.append(&event(seconds, sale(number)))?;
+                draft.remember(&format!("key-{number}"), &[7; 32], id).map(|()| id)
+            })
+            .unwrap()
+    };
+    let ids: Vec<_> = (0..10).map(|number| post(number, i64::try_from(number).unwrap())).collect();
+    let before = stamp(5).at;
+    let forget = |kept: usize| ledger.call(move |draft| draft.forget_answers(before, kept)).unwrap();
+    let known = |number: u64| {
+        ledger.call(move |draft| draft.first_answer(&format!("key-{number}"), &[7; 32])).unwrap().is_some()
+    };
+    assert_eq!(forget(0), 0, "nothing is acknowledged");
+    let upto = ids[3].seq;
+    let link = ledger.reader().unwrap().link(ids[3].log, upto).unwrap().unwrap();
+    let ack = sync_core::Ack { log: ids[3].log, upto, link, gap: None };
+    ledger.call(move |draft| draft.acked(&ack)).unwrap();
+    assert_eq!(forget(8), 2, "the newest stay whatever the clock says");
+    assert_eq!(forget(0), 2, "acknowledged up to the fourth");
+    assert_eq!((0..10).map(known).collect::<Vec<_>>(), [vec![false; 4], vec![true; 6]].concat());
+    let link = ledger.reader().unwrap().link(ids[9].log, ids[9].seq).unwrap().unwrap();
+    let ack = sync_core::Ack { log: ids[9].log, upto: ids[9].seq, link, gap: None };
+    ledger.call(move |draft| draft.acked(&ack)).unwrap();
+    assert_eq!(forget(0), 1, "the sixth is stamped at the limit");
+    assert!(known(5));
+}
+
+#[test]
+fn a_backup_that_fails_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let (ledger, _) = open(&path, Owner::Store(STORE));
+    sell(&ledger, 0..10);
+    let copy = dir.path().join("backup.db");
+    // What lies in the way of its journal and WAL makes the copy fail after its file was made.
+    std::fs::write(dir.path().join("backup.db.partial-journal"), b"not a journal").unwrap();
+    std::fs::create_dir(dir.path().join("backup.db.partial-wal")).unwrap();
+    assert!(ledger.backup(&copy).is_err());
+    assert!(!copy.exists() && !dir.path().join("backup.db.partial").exists());
+}
+
+#[test]
+fn the_end_of_a_chain_is_checked_up_to_its_last_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let (ledger, _) = open(&path, Owner::Store(STORE));
+    sell(&ledger, 0..600);
+    let log = ledger.log().unwrap();
+    let head = ledger.reader().unwrap().head(log).unwrap().unwrap().head;
+    assert_eq!(ledger.reader().unwrap().check_end(log, 512).unwrap(), Some(head));
+    drop(ledger);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute("UPDATE event SET record = x'00' WHERE pos = (SELECT max(pos) FROM event)", []).unwrap();
+    let reader = sync_store::Reader::open(&path).unwrap();
+    assert!(matches!(reader.check_end(log, 512), Err(LedgerError::Damaged { .. })));
+}
+
+#[test]
 fn a_backup_opens_verifies_and_begins_a_new_epoch() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.db");

@@ -47,3 +47,16 @@ fn a_damaged_file_is_replaced() {
     assert_eq!(telemetry.stats().written, 1);
     assert!(dir.path().join("telemetry.db.bad").exists());
 }
+
+#[test]
+fn a_sample_from_a_clock_that_ran_ahead_ages_out_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let telemetry = Telemetry::open(config(&dir.path().join("telemetry.db"))).unwrap();
+    telemetry.record(sample(50_000_000));
+    telemetry.record(sample(10));
+    telemetry.record(sample(12));
+    telemetry.flush();
+    let device = DeviceId::new("cabinet-1").unwrap();
+    let all = telemetry.samples(&device, 1, UnixMillis(0), 10).unwrap();
+    assert_eq!(all, vec![sample(10), sample(12)]);
+}

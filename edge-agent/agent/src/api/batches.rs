@@ -5,11 +5,11 @@ use super::{fields, post, words};
 use crate::daemon::Daemon;
 use crate::devices::{BATCHES_MAX, Order, batch_key, holds};
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::HeaderMap;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use edge_api::{BatchRequest, BatchRow, Batches};
+use edge_api::{BatchRequest, BatchRow, Batches, DiscardRequest, Done};
 use edge_core::Moment;
 use edge_core::batch::{Batch, Rules};
 use std::collections::BTreeMap;
@@ -102,6 +102,33 @@ fn ordered(daemon: &Daemon, request: &BatchRequest) -> Result<BatchQueued, Refus
         hold_limit_s: seconds("hold_limit_s", request.hold_limit_s)?,
         device,
     })
+}
+
+/// `POST /v1/batches/{id}/discard`: the device loop does it, between two readings; the answer comes after the commit.
+pub(crate) async fn discard(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let batch = fields::fact("id", &id)?;
+    let request: DiscardRequest = parse(body)?;
+    let by = fields::text("by", &request.by)?;
+    let row = daemon.commit(move |draft| draft.batch(batch)).await.map_err(post::refused)?;
+    let row = row.ok_or_else(|| Refused::not_found("batch", batch))?;
+    let closed = |message: String| Refused::new(StatusCode::CONFLICT, "batch-closed", message);
+    if !row.open() {
+        return Err(closed(format!("batch {batch} is over")));
+    }
+    let (answer, discarded) = oneshot::channel();
+    let order = Order::Discard { batch, device: row.queued.device, by, answer };
+    if daemon.orders().send(order).await.is_err() {
+        return Err(Refused::busy("the daemon is stopping"));
+    }
+    match discarded.await {
+        Ok(Ok(())) => Ok(ok(Done { text: format!("batch {batch} discarded") })),
+        Ok(Err(reason)) => Err(closed(reason)),
+        Err(_) => Err(Refused::busy("the batch was not discarded")),
+    }
 }
 
 /// `GET /v1/batches`.

@@ -2,10 +2,11 @@
 //!
 //! Contract
 //! * A posting answers after its fact is durable; the same idempotency key answers the same id; another request under the
-//!   same key is a conflict. A refused posting books nothing.
+//!   same key is a conflict. A refused posting books nothing. A key is answered for at least 90 days, and until HQ has its
+//!   fact; ticket numbers are known for ever.
 //! * Refusals: 400 malformed, 404 unknown, 409 conflict, 413 too large, 422 against a rule, 503 busy (`Retry-After`),
 //!   504 no answer in time (repeat with the same key), 507 no space.
-//! * Orders that concern the daemon itself (alarms, verify, backup, reload) exist on the Unix socket only: its file
+//! * Orders of people (alarms, discarding a batch, verify, backup, reload) exist on the Unix socket only: its file
 //!   permissions say who may.
 
 mod answer;
@@ -94,6 +95,7 @@ fn people_routes() -> Router<Arc<Daemon>> {
     Router::new()
         .route("/v1/alarms/{id}/ack", posting(people::acknowledge))
         .route("/v1/alarms/{id}/shelve", posting(people::shelve))
+        .route("/v1/batches/{id}/discard", posting(batches::discard))
         .route("/v1/ledger/verify", posting(people::verify))
         .route("/v1/backup", posting(people::backup))
         .route("/v1/reload", posting(people::reload))

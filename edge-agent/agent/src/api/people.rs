@@ -162,6 +162,10 @@ pub(crate) async fn backup(
             format!("'{}'", Text::<80>::lossy(&request.path)),
         ));
     }
+    if !path.parent().is_some_and(std::path::Path::is_dir) {
+        let found = format!("'{}'", Text::<80>::lossy(&request.path));
+        return Err(Refused::bad("path", "a new file in an existing folder", found));
+    }
     if path.exists() {
         let message = format!("{} exists; a backup never overwrites", path.display());
         return Err(Refused::new(StatusCode::CONFLICT, "backup-exists", message).field("path"));

@@ -8,7 +8,7 @@
 use super::answer::Refused;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
@@ -60,7 +60,7 @@ async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Respons
         return Refused::busy("too many requests at once").into_response();
     };
     match tokio::time::timeout(gate.timeout, next.run(request)).await {
-        Ok(response) => response,
+        Ok(response) => in_our_words(response),
         Err(_) => {
             let message = format!(
                 "no answer within {} ms; a posting may still be booked: repeat it with the same key",
@@ -69,6 +69,16 @@ async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Respons
             Refused::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message).into_response()
         }
     }
+}
+
+/// What the framework refuses (a query or path that does not parse) as an error object like every other refusal.
+fn in_our_words(response: Response) -> Response {
+    let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if json || !response.status().is_client_error() {
+        return response;
+    }
+    let message = "the path or the query does not have the form that this route takes";
+    Refused::new(response.status(), "bad-request", message).into_response()
 }
 
 /// Serves until `stop` turns true.

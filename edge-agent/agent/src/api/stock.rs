@@ -4,6 +4,8 @@ use super::answer::{Once, Refused, parse};
 use super::fields;
 use super::post::{self, Stop};
 use crate::daemon::Daemon;
+use crate::devices::Order;
+use crate::devices::holds::{self, Taken};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -15,9 +17,11 @@ use edge_api::{
 use serde::Serialize;
 use std::sync::Arc;
 use sync_model::{
-    Count, Event, Fact, Receipt, ReceiptLine, Sku, StoreId, TransferIn, TransferLine, TransferOut, Waste,
+    BatchMoved, BatchRef, Count, Event, Fact, Milli, Receipt, ReceiptLine, Sku, StoreId, TransferIn,
+    TransferLine, TransferOut, Waste,
 };
 use sync_store::Draft;
+use tokio::sync::oneshot;
 
 type Body = Result<Bytes, BytesRejection>;
 
@@ -88,7 +92,57 @@ pub(crate) async fn waste(
         batch: fields::fact_option("batch", request.batch.as_deref())?,
     };
     let skus = vec![("sku".to_owned(), fact.sku)];
-    book(&daemon, &headers, "waste", &request, fact.into(), skus).await
+    let Some(batch) = fact.batch else {
+        return book(&daemon, &headers, "waste", &request, fact.into(), skus).await;
+    };
+    let once = Once::of(&headers, "waste", &request)?;
+    let (taken_out, mut taken) = oneshot::channel();
+    let response = post::once(&daemon, once, move |draft, stamp| {
+        known(draft, &skus)?;
+        let mut moves = Vec::new();
+        let taken = from_batch(draft, fact.sku, batch, fact.quantity, &mut moves)?;
+        let id = draft.append(&Event::new(stamp, fact))?;
+        for moved in moves {
+            draft.append(&Event::new(stamp, moved))?;
+        }
+        // Nobody listens when the client has gone; the ledger has it all the same.
+        taken_out.send(taken).ok();
+        Ok(id)
+    })
+    .await?;
+    if let Ok(Taken { batch, left, .. }) = taken.try_recv()
+        && daemon.orders().try_send(Order::Sold { batch, left }).is_err()
+    {
+        tracing::debug!(%batch, "device loop did not hear of a write-off");
+    }
+    Ok(response)
+}
+
+/// What is written off of a batch is no longer left of it: at its end only the rest may be written off. Checks first,
+/// changes after.
+fn from_batch(
+    draft: &mut Draft<'_>,
+    sku: Sku,
+    batch: BatchRef,
+    quantity: Milli,
+    moves: &mut Vec<BatchMoved>,
+) -> Result<Taken, Stop> {
+    if draft.batch(batch)?.is_none_or(|row| row.queued.sku != sku) {
+        let message = format!("no batch {batch} of article {sku}");
+        return Err(fields::unprocessable("unknown-batch", "batch", message).into());
+    }
+    match holds::waste(draft, sku, batch, quantity, moves)? {
+        Some(Ok(taken)) => Ok(taken),
+        Some(Err(left)) => {
+            let message =
+                format!("expected at most {} that the batch has left, found {}", left.0, quantity.0);
+            Err(fields::unprocessable("bad-quantity", "quantity_milli", message).into())
+        }
+        None => {
+            let message = format!("batch {batch} is not on sale: discard it, or write off without a batch");
+            Err(fields::unprocessable("batch-not-held", "batch", message).into())
+        }
+    }
 }
 
 /// `POST /v1/counts`.

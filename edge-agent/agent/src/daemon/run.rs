@@ -12,9 +12,9 @@ use crate::settle::{self, SettleView};
 use crate::space::{Pressure, Space};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use sync_model::{Audit, ClockJumped, StoreId, Text};
+use sync_model::{Audit, ClockJumped, StoreId, Text, UnixMillis};
 use sync_store::telemetry::{Telemetry, TelemetryConfig};
-use sync_store::{Ledger, LedgerConfig, LedgerError, Owner};
+use sync_store::{ANSWERS_KEPT, Ledger, LedgerConfig, LedgerError, Owner};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -23,6 +23,10 @@ use tokio::task::JoinHandle;
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// Raw samples that may wait to be written.
 const TELEMETRY_QUEUE: usize = 4_096;
+/// Looks between two rounds of forgetting answers.
+const FORGET_EVERY: u64 = 600;
+/// Age at which an acknowledged answer to an idempotency key may be forgotten.
+const ANSWER_AGE_MS: i64 = 90 * 86_400_000;
 /// Longest wait for a part to end.
 const PART_STOP: Duration = Duration::from_secs(15);
 
@@ -213,6 +217,8 @@ impl Parts {
         stopped: &watch::Receiver<bool>,
     ) -> Self {
         let config = daemon.config();
+        // Before the first request: a device that is configured must never be answered "not found".
+        daemon.registry.configure(devices::views(&config));
         let servers = api::spawn(daemon, socket, port, stopped);
         let settle =
             config.hq.clone().map(|hq| tokio::spawn(settle::run(daemon.clone(), hq, stopped.clone())));
@@ -222,6 +228,10 @@ impl Parts {
     async fn stop(mut self, daemon: &Daemon) {
         for server in self.servers {
             ended("api", server).await;
+        }
+        let socket = daemon.config().api.socket.clone();
+        if let Err(error) = std::fs::remove_file(&socket) {
+            tracing::debug!(%error, path = %socket.display(), "socket file stays; the next start replaces it");
         }
         if let Some(floor) = self.floor.take() {
             stop_floor(daemon, floor).await;
@@ -290,11 +300,16 @@ async fn supervise(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let feed = notify::watchdog_period();
     let mut fed_ms = 0;
+    let mut looks = 0_u64;
     while !*stop.borrow() {
         tokio::select! {
             _ = stop.changed() => {}
             _ = tick.tick() => {
                 look(&daemon);
+                if looks.is_multiple_of(FORGET_EVERY) {
+                    forget_answers(&daemon);
+                }
+                looks += 1;
                 let now = daemon.clock.mono_ms();
                 let due = feed.is_some_and(|period| u128::from(now.saturating_sub(fed_ms)) >= period.as_millis());
                 if due && daemon.pulses.alive(now) {
@@ -341,6 +356,25 @@ fn look(daemon: &Arc<Daemon>) {
     let asked = daemon.ledger.submit(|_| Ok(()), move |_| pulse.pulses.writer(pulse.clock.mono_ms()));
     if let Err(error) = asked {
         tracing::debug!(%error, "writer was not asked for a sign of life");
+    }
+}
+
+/// Bounds what is remembered of postings. Not while the clock is suspect: it decides what is old.
+fn forget_answers(daemon: &Arc<Daemon>) {
+    if daemon.clock.quality() == sync_model::ClockQuality::Suspect {
+        return;
+    }
+    let before = UnixMillis(daemon.clock.wall_ms()).plus(-ANSWER_AGE_MS);
+    let asked = daemon.ledger.submit(
+        move |draft| draft.forget_answers(before, ANSWERS_KEPT),
+        |result| match result {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "old answers forgotten"),
+            Err(error) => tracing::warn!(%error, "old answers stay"),
+        },
+    );
+    if let Err(error) = asked {
+        tracing::debug!(%error, "old answers stay for now");
     }
 }
 

@@ -93,6 +93,37 @@ pub fn close(draft: &mut Draft<'_>, sku: Sku, batch: BatchRef) -> Result<Option<
     Ok(Some(entry.left))
 }
 
+/// Takes a quantity that is written off from one held batch. `None` when it is not held; the inner error is what is left of
+/// it when that is less. A batch with nothing left adds its fact to `moves`.
+pub fn waste(
+    draft: &mut Draft<'_>,
+    sku: Sku,
+    batch: BatchRef,
+    quantity: Milli,
+    moves: &mut Vec<BatchMoved>,
+) -> Result<Option<Result<Taken, Milli>>, Refusal> {
+    let mut held = load(draft, sku)?;
+    let Some(at) = held.iter().position(|entry| entry.batch == batch) else { return Ok(None) };
+    let Some(entry) = held.get_mut(at) else { return Ok(None) };
+    if quantity > entry.left {
+        return Ok(Some(Err(entry.left)));
+    }
+    entry.left = Milli(entry.left.0.saturating_sub(quantity.0));
+    let taken = Taken { batch, quantity, left: entry.left };
+    if taken.left.0 <= 0 {
+        held.remove(at);
+        moves.push(BatchMoved {
+            batch,
+            from: BatchState::Hold,
+            to: BatchState::SoldOut,
+            temperature: None,
+            reason: Text::lossy("written-off"),
+        });
+    }
+    store(draft, sku, &held)?;
+    Ok(Some(Ok(taken)))
+}
+
 /// Takes a sold quantity from the article's held batches: the named one first, then oldest first. A batch that is sold out
 /// adds its fact to `moves`, to be appended after the sale in the same job. Gives what was taken from which batch.
 pub fn sell(

@@ -18,8 +18,9 @@ mod steam_flags;
 mod steamers;
 
 pub use registry::{DeviceView, Registry};
+pub(crate) use start::views;
 pub use steamers::BATCHES_MAX;
-pub(crate) use steamers::batch_key;
+pub(crate) use steamers::{Discarded, batch_key};
 
 use crate::daemon::Daemon;
 use cabinets::{Cabinet, Watched};
@@ -34,9 +35,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use steamers::{Steamed, Steamer};
-use sync_model::{BatchRef, DeviceId, Event, Milli};
+use sync_model::{BatchRef, DeviceId, Event, Milli, Text};
 use sync_store::{Draft, LedgerError, Refusal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Device events that wait for the loop.
 pub const EVENTS_MAX: usize = 4_096;
@@ -56,6 +57,17 @@ pub enum Order {
         batch: BatchRef,
         /// Left for sale, by the ledger. Absolute, so that hearing of a sale twice or late does no harm.
         left: Milli,
+    },
+    /// An operator throws a batch away. The answer comes after the commit; a closed channel means that it was not done.
+    Discard {
+        /// The batch.
+        batch: BatchRef,
+        /// Its steamer.
+        device: DeviceId,
+        /// Who.
+        by: Text<32>,
+        /// What became of it.
+        answer: oneshot::Sender<Discarded>,
     },
 }
 
@@ -282,6 +294,10 @@ impl Loop {
             Order::Batch(batch) => match self.units.get_mut(batch.device().as_str()) {
                 Some(Unit::Steamer(steamer)) => steamer.add(*batch),
                 _ => tracing::warn!(device = %batch.device(), "batch of a steamer that is not configured"),
+            },
+            Order::Discard { batch, device, by, answer } => match self.units.get_mut(device.as_str()) {
+                Some(Unit::Steamer(steamer)) => steamer.discard(&self.desk, (batch, by), answer, now),
+                _ => drop(answer.send(Err(format!("{device} is not configured")))),
             },
             Order::Sold { batch, left } => {
                 for unit in self.units.values_mut() {

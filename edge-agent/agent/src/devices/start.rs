@@ -166,7 +166,7 @@ fn batch(daemon: &Daemon, config: &Config, known: &Known, row: &BatchRow) -> Bat
 }
 
 /// How every configured device looks before it is heard.
-fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
+pub(crate) fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
     let host = &config.host;
     let mut views = BTreeMap::new();
     let mut add = |name: &str, class, connection: String, reading| {

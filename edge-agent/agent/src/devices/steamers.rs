@@ -12,22 +12,30 @@ use edge_core::Moment;
 use edge_core::batch::{self, Batch, Input, Mode, Outcome, Reading};
 use std::collections::{BTreeMap, VecDeque};
 use steam_flags::Flags;
-use sync_model::{AlarmKind, AlarmRef, BatchRef, BatchState, DeviceId, Event, Milli, Stamp};
+use sync_model::{
+    AlarmKind, AlarmRef, Audit, BatchMoved, BatchRef, BatchState, DeviceId, Event, Milli, Stamp, Text,
+};
 use sync_store::{Draft, Refusal};
+use tokio::sync::oneshot;
 
 /// Inputs that wait for a commit.
 const QUEUE_MAX: usize = 64;
 /// Open batches of one steamer.
 pub const BATCHES_MAX: usize = 32;
 
+/// What became of an operator's discard; the words of a refusal.
+pub(crate) type Discarded = Result<(), String>;
+
 /// What happens to a steamer's batches.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Step {
     Reading(Reading),
     Ordered(BatchRef, bool),
     /// What is left of a batch after a sale.
     Sold(BatchRef, Milli),
     Silent(bool),
+    /// An operator throws a batch away; answered after the commit.
+    Discard(BatchRef, Text<32>, oneshot::Sender<Discarded>),
 }
 
 /// A configured steamer.
@@ -58,6 +66,8 @@ pub(super) struct Change {
 /// Result of a steamer's job.
 pub(super) struct Steamed {
     result: Result<Box<Change>, String>,
+    /// Whose discard it was, and of what.
+    discard: Option<(BatchRef, oneshot::Sender<Discarded>)>,
 }
 
 pub(crate) fn batch_key(batch: BatchRef) -> String {
@@ -114,6 +124,17 @@ impl Steamer {
         }
     }
 
+    /// An operator throws a batch away. Whoever asked hears of it after the commit, or sees the channel closed.
+    pub(super) fn discard(
+        &mut self,
+        desk: &Desk,
+        (batch, by): (BatchRef, Text<32>),
+        answer: oneshot::Sender<Discarded>,
+        now: Moment,
+    ) {
+        self.queue(desk, Step::Discard(batch, by, answer), now);
+    }
+
     pub(super) fn silent(&mut self, silent: bool) {
         self.silent = silent;
     }
@@ -133,7 +154,8 @@ impl Steamer {
         self.job = None;
         if let Err(reason) = result {
             tracing::warn!(steamer = %self.id, %batch, %reason, "order was not carried out");
-            self.orders.retain(|(of, _)| *of != batch);
+            // A stop still goes out: what is said not to have been done may have been done.
+            self.orders.retain(|(of, order)| *of != batch || *order == batch::Order::Stop);
         }
         if self.orders.iter().any(|(of, _)| *of == batch) {
             return self.write_orders(desk, now);
@@ -163,19 +185,30 @@ impl Steamer {
                 || (!sold && change.batches.iter().any(|stepped| stepped.outcome.save));
             if !save {
                 self.take(desk, change, now);
+                if let Step::Discard(batch, _, answer) = step {
+                    tell(answer, Err(format!("batch {batch} is over")));
+                }
                 continue;
             }
             let (id, stamp) = (self.id.clone(), desk.daemon.clock.stamp_at(now.wall.0));
+            let (step, audit, discard) = match step {
+                Step::Discard(batch, by, answer) => (None, Some(audit(batch, by)), Some((batch, answer))),
+                // Readings repeat themselves.
+                Step::Reading(_) | Step::Silent(_) => (None, None, None),
+                Step::Ordered(..) | Step::Sold(..) => (Some(step), None, None),
+            };
             let submitted = desk.submit(
                 Key::Device(self.id.clone()),
-                move |draft| commit(draft, &id, change, sold, stamp),
-                |result| Done::Steamer(Steamed { result: result.map_err(|error| error.to_string()) }),
+                move |draft| commit(draft, &id, change, audit, sold, stamp),
+                |result| {
+                    Done::Steamer(Steamed { result: result.map_err(|error| error.to_string()), discard })
+                },
             );
             match submitted {
                 Ok(()) => self.pending = true,
                 Err(error) => {
                     tracing::debug!(steamer = %self.id, %error, "batch step waits for the ledger");
-                    if !matches!(step, Step::Reading(_) | Step::Silent(_)) {
+                    if let Some(step) = step {
                         self.waiting.push_front((step, now));
                         return;
                     }
@@ -191,7 +224,7 @@ impl Steamer {
         match step {
             Step::Reading(reading) => flags.step(reading, now),
             Step::Silent(silent) => flags.silent(*silent, now),
-            Step::Ordered(..) | Step::Sold(..) => flags.clear(),
+            Step::Ordered(..) | Step::Sold(..) | Step::Discard(..) => flags.clear(),
         }
         let batches = self
             .batches
@@ -205,7 +238,8 @@ impl Steamer {
                     Step::Sold(id, left) if id == batch.id() => {
                         Input::Sold(Milli(batch.remaining().0.saturating_sub(left.0).max(0)))
                     }
-                    Step::Ordered(..) | Step::Sold(..) => return None,
+                    Step::Discard(id, ..) if id == batch.id() => Input::Discard,
+                    Step::Ordered(..) | Step::Sold(..) | Step::Discard(..) => return None,
                 };
                 let mut batch = batch.clone();
                 let outcome = batch.step(input, now);
@@ -223,6 +257,10 @@ impl Steamer {
             for moved in &outcome.moves {
                 tracing::info!(steamer = %self.id, batch = %id, from = ?moved.from, to = ?moved.to, reason = %moved.reason, "batch moved");
             }
+            if batch.is_closed() {
+                // A run that was not written yet must not be written after its end.
+                self.orders.retain(|(of, _)| *of != id);
+            }
             self.orders.extend(outcome.orders.into_iter().map(|order| (id, order)));
             if batch.is_closed() {
                 self.batches.remove(&id);
@@ -236,7 +274,15 @@ impl Steamer {
     pub(super) fn done(&mut self, desk: &Desk, steamed: Steamed, now: Moment) {
         self.pending = false;
         match steamed.result {
-            Ok(change) => self.take(desk, *change, now),
+            Ok(change) => {
+                if let Some((batch, answer)) = steamed.discard {
+                    let discarded = |moved: &BatchMoved| moved.to == BatchState::Discarded;
+                    let done = change.batches.iter().any(|step| step.outcome.moves.iter().any(discarded));
+                    tell(answer, if done { Ok(()) } else { Err(format!("batch {batch} is over")) });
+                }
+                self.take(desk, *change, now);
+            }
+            // Who asked for a discard sees the channel closed.
             Err(reason) => {
                 tracing::warn!(steamer = %self.id, %reason, "batch facts were not stored; asked again");
             }
@@ -266,14 +312,28 @@ impl Steamer {
     }
 }
 
+fn audit(batch: BatchRef, by: Text<32>) -> Audit {
+    let actor = Text::lossy(by.as_str());
+    Audit { actor, action: Text::lossy("batch-discard"), detail: Text::lossy(&batch.to_string()) }
+}
+
+/// Nobody listens when the client has gone.
+fn tell(answer: oneshot::Sender<Discarded>, discarded: Discarded) {
+    drop(answer.send(discarded));
+}
+
 /// Facts, states and what is left for sale, in one job.
 fn commit(
     draft: &mut Draft<'_>,
     device: &DeviceId,
     mut change: Change,
+    audit: Option<Audit>,
     sold: bool,
     stamp: Stamp,
 ) -> Result<Box<Change>, Refusal> {
+    if let Some(audit) = audit {
+        draft.append(&Event::new(stamp, audit))?;
+    }
     for (key, decisions) in change.flags.take_decisions() {
         for decision in &decisions {
             if let Some((kind, alarm)) = alarms::append(draft, device, decision, stamp)? {

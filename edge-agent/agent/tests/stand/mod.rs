@@ -17,7 +17,7 @@ use sync_store::{Ledger, LedgerConfig, Owner};
 /// The store of the tests.
 pub(crate) const STORE: StoreId = StoreId(7);
 /// Longest wait for a condition.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Polls until `look` gives something.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {

@@ -71,7 +71,8 @@ fn queued() -> BatchQueued {
 /// A day on which everything went well: one ticket, two weighings, one excursion, one batch.
 fn good() -> (Books, View) {
     let mut books = Books::default();
-    let line = Line { sku: 5, quantity: 1000, price: 300, discount: 0, amount: 300, weighing: None };
+    let line =
+        Line { sku: 5, quantity: 1000, price: 300, discount: 0, amount: 300, weighing: None, batch: None };
     books.ticket(
         1,
         1,
@@ -79,7 +80,7 @@ fn good() -> (Books, View) {
     );
     books.weighings.insert("scale-1".into(), vec![250, 500]);
     books.excursions.insert("cold-1".into(), 1);
-    let batch = Batch { device: "steam-1".into(), sku: 5, quantity: 3000, expires: false };
+    let batch = Batch { device: "steam-1".into(), sku: 5, quantity: 3000, end: "hold" };
     books.batches.insert(at(6).to_string(), batch);
     let held = BatchMoved {
         batch: at(6),
@@ -181,7 +182,7 @@ fn weighings_in_another_order_are_found() {
 #[test]
 fn a_batch_that_ended_otherwise_is_found() {
     let (mut books, view) = good();
-    books.batches.get_mut(&at(6).to_string()).unwrap().expires = true;
+    books.batches.get_mut(&at(6).to_string()).unwrap().end = "discarded";
     assert_eq!(judge(&books, &view).0.lost, 2);
 }
 

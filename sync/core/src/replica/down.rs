@@ -340,6 +340,20 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_the_pipe_does_not_take_goes_as_singles() {
+        let mut down = down(&[(1, 3, 0)]);
+        down.handle_there(0, STORE, Some(None));
+        assert!(down.poll(0).unwrap().max_records > 1);
+        let of = Some((log(1), Seq(1), Seq(3)));
+        down.handle_nak(
+            0,
+            STORE,
+            &Nak { code: sync_model::Text::lossy("too-large"), detail: sync_model::Text::default(), of },
+        );
+        assert_eq!(send_all(&mut down, 0), [(1, 1, 1), (1, 2, 2), (1, 3, 3)]);
+    }
+
+    #[test]
     fn a_lost_broker_stops_and_resumes_every_sender() {
         let mut down = down(&[(1, 2, 0)]);
         down.handle_there(0, STORE, Some(None));
