@@ -126,17 +126,21 @@ fn wait(work: impl Future<Output = Result<bool>>) -> Result<bool> {
 }
 
 /// Builds the programs under test and says in which folder they are.
+///
+/// The whole workspace, because cargo unites features over what it is asked to build: another selection would compile the
+/// same crates a second time.
 fn build(root: &Path) -> Result<PathBuf> {
+    // Before the build, which may replace this program's file.
+    let myself = std::env::current_exe().context("the path of this program")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
-        .args(["build", "--quiet", "-p", "sync-hq", "-p", "edge-agent", "-p", "edge-ctl"])
+        .args(["build", "--quiet", "--workspace"])
         .stdin(Stdio::null())
         .status()
         .context("cargo build does not start")?;
     if !status.success() {
         bail!("the programs under test do not build");
     }
-    let myself = std::env::current_exe().context("the path of this program")?;
     Ok(myself.parent().context("this program lies in no folder")?.to_owned())
 }

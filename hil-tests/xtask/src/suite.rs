@@ -29,6 +29,8 @@ struct Outcome {
 /// Runs everything. `Ok(false)` when a step failed.
 pub fn run(root: &Path) -> Result<bool> {
     let started = Instant::now();
+    // Asked before anything is built: a build may replace this program's file, and the path of a replaced one leads nowhere.
+    let myself = std::env::current_exe().context("the path of this program")?;
     let tools = setup::prepare()?;
     let mut table =
         vec![Outcome { name: "set-up", held: true, took: started.elapsed(), note: String::new() }];
@@ -48,7 +50,6 @@ pub fn run(root: &Path) -> Result<bool> {
     table.push(step("build", cargo(root, &["build", "--workspace"])));
     let mut tally = Tally::default();
     table.push(tests(cargo(root, &["test", "--workspace", "--no-fail-fast"]), &mut tally));
-    let myself = std::env::current_exe().context("the path of this program")?;
     let mut demo = Command::new(&myself);
     demo.current_dir(root).args(["demo", "--once", "--json", "--seed", DEMO_SEED]);
     table.push(step("store day", demo));
