@@ -8,12 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use sync_core::replica::hq::{Hub, HubConfig};
 use sync_core::replica::store::{Replica, ReplicaConfig};
 use sync_core::replica::{
-    Alarm, BlockCodec, Effect, Incoming, IngestOutcome, Ingested, Leaf, Letter, Position, Prev, wire2,
+    Alarm, BlockCodec, Effect, Incoming, IngestOutcome, Ingested, Leaf, Letter, Position, Prev, Publish,
+    Unsent, What, wire2,
 };
 use sync_core::{Ack, Block, Link, SenderConfig};
 use sync_model::{Direction, Epoch, LogId, Seq, StoreId};
 
 const STORE: StoreId = StoreId(7);
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap()
+}
 
 #[derive(Clone, Debug, Default)]
 struct Log {
@@ -63,7 +68,7 @@ impl Book {
 
     fn link(&self, log: LogId, at: Seq) -> Option<Link> {
         let records = self.logs.get(&log).map_or(&[][..], |state| &state.records);
-        let records = records.get(..at.0 as usize)?;
+        let records = records.get(..count(at.0))?;
         let mut link = Link::genesis(log);
         for (seq, record) in (1..).zip(records) {
             link = link.next(log, Seq(seq), record);
@@ -72,7 +77,7 @@ impl Book {
     }
 
     fn block(&self, log: LogId, first: Seq, max: usize) -> Option<Block> {
-        let records = self.logs.get(&log)?.records.get(first.0 as usize - 1..)?;
+        let records = self.logs.get(&log)?.records.get(count(first.0 - 1)..)?;
         let records: Vec<Vec<u8>> = records.iter().take(max.min(5)).cloned().collect();
         (!records.is_empty()).then(|| Block {
             log,
@@ -108,7 +113,7 @@ impl Book {
         if !block.prev.fits(&self.link(log, before).unwrap()) {
             return answer(self, IngestOutcome::ChainBreak { at: block.first });
         }
-        let known = self.logs.get(&log).map_or(&[][..], |state| &state.records[before.0 as usize..]);
+        let known = self.logs.get(&log).map_or(&[][..], |state| &state.records[count(before.0)..]);
         let same = known.iter().zip(&block.records).take_while(|(a, b)| a == b).count();
         let overlap = known.len().min(block.records.len());
         if same < overlap {
@@ -117,7 +122,7 @@ impl Book {
                 return answer(self, IngestOutcome::Equivocation { at });
             }
             let state = self.logs.get_mut(&log).unwrap();
-            let branch = state.records.split_off(at.0 as usize - 1);
+            let branch = state.records.split_off(count(at.0 - 1));
             let was_open = !std::mem::replace(&mut state.closed, true);
             state.acked = state.acked.min(at.0 - 1);
             let target = if was_open { None } else { self.current() };
@@ -134,7 +139,7 @@ impl Book {
             }
         }
         let first = self.head(log).next();
-        let skip = (first.0 - block.first.0) as usize;
+        let skip = count(first.0 - block.first.0);
         self.logs.entry(log).or_default().records.extend(block.records.iter().skip(skip).cloned());
         answer(self, IngestOutcome::Applied { first, last: self.head(log), odd: 0 })
     }
@@ -165,6 +170,10 @@ fn decode_short(version: u8, body: &[u8]) -> Result<Incoming, String> {
 
 const SHORT: BlockCodec = BlockCodec { current: 2, encode: encode_short, decode: decode_short };
 
+fn many(publish: &Publish) -> bool {
+    matches!(publish.what, What::Block { first, last, .. } | What::Live { first, last, .. } if last > first)
+}
+
 fn pacing() -> SenderConfig {
     SenderConfig { window_bytes: 200, block_bytes: 60, linger_ms: 5, retry_min_ms: 100, retry_max_ms: 400 }
 }
@@ -186,6 +195,8 @@ struct World {
     alarms: Vec<Alarm>,
     previews: usize,
     orders: usize,
+    /// The broker takes no block of more than one record.
+    narrow: bool,
 }
 
 impl World {
@@ -208,6 +219,7 @@ impl World {
             alarms: Vec::new(),
             previews: 0,
             orders: 0,
+            narrow: false,
         };
         world.start_store();
         world.start_hub();
@@ -274,6 +286,9 @@ impl World {
     fn store_effect(&mut self, effect: Effect) {
         self.salt += 1;
         match effect {
+            Effect::Publish(publish) if self.narrow && many(&publish) => {
+                self.replica.handle_unsent(self.now, publish, Unsent::TooLarge);
+            }
             Effect::Publish(publish) => {
                 if publish.retained {
                     self.retained.insert(publish.leaf, publish.message.clone());
@@ -314,6 +329,9 @@ impl World {
     fn hub_effect(&mut self, effect: Effect) {
         self.salt += 1;
         match effect {
+            Effect::Publish(publish) if self.narrow && many(&publish) => {
+                self.hub.handle_unsent(self.now, publish, Unsent::TooLarge);
+            }
             Effect::Publish(publish) => {
                 if publish.retained {
                     self.retained.insert(publish.leaf, publish.message.clone());
@@ -323,8 +341,8 @@ impl World {
                     && ack.log.direction == Direction::Up
                 {
                     let records = &self.hq.logs.get(&ack.log).map_or(&[][..], |state| &state.records);
-                    assert!(ack.upto.0 as usize <= records.len(), "an ack names what is not committed");
-                    self.promised.extend(records[..ack.upto.0 as usize].iter().cloned());
+                    assert!(count(ack.upto.0) <= records.len(), "an ack names what is not committed");
+                    self.promised.extend(records[..count(ack.upto.0)].iter().cloned());
                 }
                 self.down.push((publish.leaf, publish.message));
             }
@@ -611,4 +629,18 @@ fn a_rolled_back_hq_gets_its_own_log_back() {
     (101..=103).for_each(|number| world.write_down(number));
     world.settle();
     check(&world);
+}
+
+#[test]
+fn a_broker_that_takes_smaller_packets_gets_singles() {
+    let mut world = World::new((2, 2));
+    world.settle();
+    world.narrow = true;
+    world.cut();
+    (1..=20).for_each(|number| world.write(number));
+    (1..=20).for_each(|number| world.write_down(number));
+    world.settle();
+    check(&world);
+    let records = |direction| world.hq.all(direction).into_values().flatten().count();
+    assert!(records(Direction::Up) > 20 && records(Direction::Down) > 20);
 }
