@@ -212,7 +212,24 @@ impl Hub {
         (code, detail): (&'static str, String),
         bytes: &[u8],
     ) {
-        self.handle_bad(now, store, leaf, &Bad::new(code, detail, None), bytes);
+        let bad = match self.named(store, leaf, bytes) {
+            Ok(of) => Bad::new(code, detail, of),
+            Err(bad) => bad,
+        };
+        self.handle_bad(now, store, leaf, &bad, bytes);
+    }
+
+    /// What a message names, without believing any of it. What cannot be read is refused for that alone.
+    fn named(&self, store: StoreId, leaf: Leaf, bytes: &[u8]) -> Result<Option<(LogId, Seq, Seq)>, Bad> {
+        if !matches!(leaf, Leaf::Up | Leaf::DownAck) {
+            return Ok(None);
+        }
+        let (letter, _) = Letter::decode(&self.config.codec, bytes)
+            .map_err(|error| Bad::new(error.code(), error.to_string(), None))?;
+        let (Letter::Block(block) | Letter::Live(block)) = letter else { return Ok(None) };
+        let of = Some((block.log, block.first, block.last()));
+        check_store(store, block.log.store, of)?;
+        Ok(of)
     }
 
     /// One message of a store.
