@@ -42,6 +42,10 @@ fn main() -> ExitCode {
 
 fn check(path: &std::path::Path) -> ExitCode {
     match edge_agent::config::load(path) {
+        Ok(config) if !config.identity.is_empty() => {
+            eprintln!("{}", edge_agent::config::ConfigErrors(config.identity));
+            ExitCode::FAILURE
+        }
         Ok(config) => {
             let host = &config.host;
             println!(
@@ -72,6 +76,9 @@ fn run(path: &std::path::Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    for complaint in &config.identity {
+        eprintln!("{complaint}; the store trades on without headquarters");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

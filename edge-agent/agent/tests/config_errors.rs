@@ -147,3 +147,44 @@ fn a_missing_file_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn identity_complaints_name_the_file_and_do_not_keep_the_store_from_trading() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("store.toml");
+    let hq = "[hq]\nhost = \"hq.example\"\nport = 8883\n[hq.tls]\nca = \"ca.pem\"\ncert = \"store.pem\"\n";
+    let errors = complaints(dir.path(), &format!("{GOOD}{hq}"));
+    assert_eq!(errors, "DIR/store.toml:13:1: hq.tls.key: expected a value, found nothing");
+    let hq = format!("{GOOD}{hq}key = \"store.key\"\n");
+    let errors = complaints(dir.path(), &format!("{hq}pin = 1\n"));
+    assert!(
+        errors.ends_with("hq.tls.pin: expected one of `ca`, `cert`, `key`, found unknown key `pin`"),
+        "{errors}"
+    );
+
+    std::fs::write(&file, &hq).unwrap();
+    let config = load(&file).unwrap();
+    let tls = config.hq.unwrap().tls.unwrap();
+    assert_eq!(tls.key, dir.path().join("store.key"), "paths are relative to the main file");
+    let [complaint] = &config.identity[..] else { panic!("{:?}", config.identity) };
+    let complaint = complaint.to_string().replace(&dir.path().display().to_string(), "DIR");
+    let expected = "DIR/store.toml:14:6: hq.tls.ca: expected CA, certificate and key that belong together, found DIR/ca.pem: expected a PEM block CERTIFICATE, found ";
+    assert!(complaint.starts_with(expected), "{complaint}");
+
+    // A certificate and key that belong together, and another store's.
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sync/mqtt/tests/identity");
+    for (from, to) in [("foreign.pem", "ca.pem"), ("foreign.pem", "store.pem"), ("foreign.key", "store.key")]
+    {
+        std::fs::copy(foreign.join(from), dir.path().join(to)).unwrap();
+    }
+    let config = load(&file).unwrap();
+    let complaint = config.identity[0].to_string();
+    assert!(
+        complaint.ends_with(
+            "store.toml:15:8: hq.tls.cert: expected the certificate of store 1, found that of '4711'"
+        ),
+        "{complaint}"
+    );
+    std::fs::write(&file, hq.replacen("id = 1", "id = 4711", 1)).unwrap();
+    assert_eq!(load(&file).unwrap().identity, []);
+}

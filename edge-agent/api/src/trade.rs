@@ -278,6 +278,9 @@ pub struct Offer {
     pub safety_milli: i64,
     /// The channel's share in thousandths.
     pub share_permille: u16,
+    /// Rights to shared stock that the store holds; absent when the article is not under shared rights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rights_milli: Option<i64>,
 }
 
 /// `GET /v1/scales/{id}`: what the customer's or clerk's screen shows.

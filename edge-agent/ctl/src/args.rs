@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// Alarms
     #[command(subcommand)]
     Alarm(AlarmCommand),
+    /// Merges that dropped or combined a value
+    #[command(subcommand)]
+    Conflict(ConflictCommand),
     /// Steam batches
     #[command(subcommand)]
     Batch(BatchCommand),
@@ -129,6 +132,17 @@ pub(crate) enum LedgerCommand {
     Backup {
         /// New file on the gateway, absolute
         path: String,
+    },
+}
+
+/// Conflicts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConflictCommand {
+    /// Conflicts that nobody settled yet, with both sides
+    List {
+        /// Settled ones, too
+        #[arg(long)]
+        all: bool,
     },
 }
 

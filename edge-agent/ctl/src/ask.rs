@@ -1,14 +1,15 @@
 //! One command: what is asked, what is printed, how it ends.
 
 use crate::args::{
-    AlarmCommand, Arguments, BatchCommand, Command, DeviceCommand, EventCommand, LedgerCommand, SyncCommand,
+    AlarmCommand, Arguments, BatchCommand, Command, ConflictCommand, DeviceCommand, EventCommand,
+    LedgerCommand, SyncCommand,
 };
 use crate::exit::{Exit, as_body};
 use crate::screen::{Screen, complain};
 use crate::show;
 use edge_api::{
-    AckRequest, Alarms, Answer, BackupRequest, Batches, Client, ClientError, Devices, DiscardRequest, Events,
-    Named, Reply, ShelveRequest,
+    AckRequest, Alarms, Answer, BackupRequest, Batches, Client, ClientError, Conflicts, Devices,
+    DiscardRequest, Events, Named, Reply, ShelveRequest,
 };
 use edge_api::{Backup, DeviceDetail, Doctor, Status, Stock, Sync};
 use serde::de::DeserializeOwned;
@@ -82,6 +83,12 @@ impl Session {
             }
             Command::Ledger(command) => self.ledger(command).await,
             Command::Alarm(command) => self.alarm(command).await,
+            Command::Conflict(ConflictCommand::List { all }) => {
+                let query = if *all { "?all=true" } else { "" };
+                let reply = self.client.get(&format!("/v1/conflicts{query}")).await?;
+                self.print(&reply, |conflicts: &Conflicts| show::conflicts(conflicts, color))?;
+                Ok(Exit::Ok)
+            }
             Command::Batch(command) => self.batch(command).await,
             Command::Doctor => {
                 let reply = self.client.get("/v1/doctor").await?;

@@ -3,7 +3,8 @@
 use crate::table::{Table, Tone, clean, paint};
 use crate::text::{ago, bytes, celsius, duration, milli, money, utc};
 use edge_api::{
-    Alarms, Batches, Device, DeviceDetail, DeviceReading, Doctor, Events, Status, Stock, Sync, Verify,
+    Alarms, Batches, Conflicts, Device, DeviceDetail, DeviceReading, Doctor, Events, Status, Stock, Sync,
+    Verify,
 };
 use std::fmt::Write;
 
@@ -244,6 +245,27 @@ pub(crate) fn alarms(alarms: &Alarms, color: bool) -> String {
         ]);
     }
     table.draw(color, "No alarms.")
+}
+
+/// `edgectl conflict list`: one line per side.
+pub(crate) fn conflicts(conflicts: &Conflicts, color: bool) -> String {
+    let mut table = Table::new(&["CONFLICT", "KIND", "SUBJECT", "BY", "AT", "VALUE", "STANDS", "SETTLED"]);
+    for conflict in &conflicts.conflicts {
+        for (at, side) in conflict.sides.iter().enumerate() {
+            let first = |text: &str| if at == 0 { text.to_owned() } else { String::new() };
+            table.row([
+                first(&conflict.id),
+                first(&conflict.kind),
+                first(&conflict.subject),
+                side.by.clone(),
+                if side.at_ms > 0 { utc(side.at_ms) } else { String::new() },
+                side.value.clone(),
+                if side.stands { "yes" } else { "no" }.to_owned(),
+                first(conflict.settled_by.as_deref().unwrap_or_default()),
+            ]);
+        }
+    }
+    table.draw(color, "No conflicts.")
 }
 
 /// `edgectl batch list`.

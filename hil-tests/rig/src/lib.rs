@@ -5,6 +5,7 @@
 //! * [`processes`] — child processes in their own group, SIGKILL and clean stop, programs on the path
 //! * [`ports`] — TCP ports that stay ours while a program is down
 //! * [`mosquitto`] — a real MQTT broker
+//! * [`postgres`] — a real PostgreSQL server
 //! * [`proxy`] — a TCP proxy that can cut and stall
 //! * [`http`] — a small HTTP/1.1 client, written for the rig so that it shares no code with what it tests
 //! * [`bluez`] — Bluetooth on a private D-Bus: our own fake, or BlueZoo, with simulated tags
@@ -22,6 +23,7 @@ pub mod http;
 pub mod modbus_tcp;
 pub mod mosquitto;
 pub mod ports;
+pub mod postgres;
 pub mod processes;
 pub mod proxy;
 pub mod pty;

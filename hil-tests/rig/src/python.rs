@@ -20,6 +20,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// What the environment holds.
 pub const PACKAGES: [&str; 3] = ["pymodbus==3.16.1", "pyserial==3.5", "bluezoo==1.0.2"];
 
+/// What checks of our byte forms need, in an environment of their own.
+pub const CHECK_PACKAGES: [&str; 1] = ["zstandard==0.25.0"];
+
 /// Where a pymodbus server listens.
 #[derive(Debug, Clone, Copy)]
 pub enum ModbusWire<'a> {
@@ -38,10 +41,15 @@ pub struct Venv {
 impl Venv {
     /// Finds or makes the environment. Needs `python3` with `venv`, and a package index when it must be made.
     pub fn ready() -> Result<Self, RigError> {
-        Self::ready_at(&cache_dir()?.join("venv"))
+        Self::ready_at(&cache_dir()?.join("venv"), &PACKAGES)
     }
 
-    fn ready_at(root: &Path) -> Result<Self, RigError> {
+    /// The environment with [`CHECK_PACKAGES`].
+    pub fn for_checks() -> Result<Self, RigError> {
+        Self::ready_at(&cache_dir()?.join("venv-checks"), &CHECK_PACKAGES)
+    }
+
+    fn ready_at(root: &Path, packages: &[&str]) -> Result<Self, RigError> {
         let fail =
             |source| RigError::Io { what: format!("Python environment at {}", root.display()), source };
         let parent = root.parent().unwrap_or(root);
@@ -50,7 +58,7 @@ impl Venv {
         flock(&lock, FlockOperation::LockExclusive).map_err(|e| fail(e.into()))?;
         let venv = Self { root: root.to_owned() };
         let mark = root.join("steelyard-packages");
-        let wanted = PACKAGES.join("\n");
+        let wanted = packages.join("\n");
         if std::fs::read_to_string(&mark).is_ok_and(|found| found == wanted) && venv.python().exists() {
             return Ok(venv);
         }
@@ -63,9 +71,9 @@ impl Venv {
         let python = venv.python().to_string_lossy().into_owned();
         let mut arguments =
             vec!["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
-        arguments.extend(PACKAGES);
+        arguments.extend(packages);
         run(&python, &arguments)
-            .map_err(|e| RigError::State(format!("cannot install {} with pip: {e}", PACKAGES.join(", "))))?;
+            .map_err(|e| RigError::State(format!("cannot install {} with pip: {e}", packages.join(", "))))?;
         std::fs::write(&mark, wanted).map_err(fail)?;
         Ok(venv)
     }

@@ -8,7 +8,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use hil_demo::{Options, crash};
-use hil_xtask::{bench, setup, suite, tidy, workspace_root};
+use hil_xtask::{bench, bench_codec, suite, tidy, workspace_root};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -65,6 +65,12 @@ enum Task {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// Bytes per event of packed blocks against gzip-JSON of the same events.
+    Codec {
+        /// Prints one JSON line instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Group commit with 1, 8 and 64 waiting tills against a bare SQLite insert of the same bytes.
     Ledger {
         /// Prints one JSON line instead of a table.
@@ -90,7 +96,6 @@ fn run(task: Task) -> Result<bool> {
     match task {
         Task::Test => suite::run(&root),
         Task::Demo { once, json, seed, programs } => {
-            setup::packages()?;
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             let options = Options { seed, json, programs, profiles: root.join("configs/devices") };
             wait(async {
@@ -98,10 +103,10 @@ fn run(task: Task) -> Result<bool> {
             })
         }
         Task::Crash { rounds, seed, json, programs } => {
-            setup::packages()?;
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             wait(crash::campaign(crash::Options { rounds, seed, json, programs }))
         }
+        Task::Bench { what: Bench::Codec { json } } => bench_codec::codec(json).map(|()| true),
         Task::Bench { what: Bench::Ledger { json } } => bench::ledger(&root, json).map(|()| true),
         Task::Tidy => {
             let found = tidy::check(&root)?;

@@ -16,6 +16,8 @@ type Package = (&'static str, fn() -> bool);
 /// What the far ends need.
 const PACKAGES: &[Package] = &[
     ("mosquitto", || hil_rig::processes::find_program("mosquitto").is_some()),
+    ("postgresql-15", || hil_rig::postgres::find_server_program("initdb").is_some()),
+    ("postgresql-client-15", || hil_rig::postgres::find_server_program("psql").is_some()),
     ("dbus", || hil_rig::processes::find_program("dbus-daemon").is_some()),
     ("python3", || hil_rig::processes::find_program("python3").is_some()),
     ("python3-venv", || quiet("python3", &["-c", "import venv, ensurepip"])),
@@ -56,8 +58,7 @@ fn components() -> Result<()> {
     Ok(())
 }
 
-/// Installs the distribution's packages that are missing: all that a store on this machine needs.
-pub fn packages() -> Result<()> {
+fn packages() -> Result<()> {
     let absent = || PACKAGES.iter().filter(|(_, there)| !there()).map(|(name, _)| *name).collect::<Vec<_>>();
     let missing = absent();
     if missing.is_empty() {
@@ -123,13 +124,9 @@ fn quiet(program: &str, args: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Runs an installer. Its output goes to standard error: standard output may belong to a JSON line.
 fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .status()
-        .with_context(|| format!("{command:?} does not start"))?;
+    let status =
+        command.stdin(Stdio::null()).status().with_context(|| format!("{command:?} does not start"))?;
     if !status.success() {
         bail!("{command:?} ended with {status}");
     }

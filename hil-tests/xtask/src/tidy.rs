@@ -45,9 +45,14 @@ fn finding(place: &str, what: String) -> Finding {
 const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-model", &[], &[]),
     ("sync-core", &["sync-model"], &[]),
-    ("sync-store", &["sync-core", "sync-model"], &[]),
+    ("sync-codec", &["sync-core", "sync-model"], &["hil-rig", "hil-workload"]),
+    ("sync-registers", &["sync-model"], &[]),
+    ("sync-evidence", &["sync-core", "sync-model"], &[]),
+    ("sync-store", &["sync-core", "sync-evidence", "sync-registers", "sync-model"], &[]),
+    ("sync-postgres", &["sync-store", "sync-core", "sync-model"], &["hil-rig"]),
     ("sync-mqtt", &["sync-core", "sync-model"], &["hil-rig"]),
-    ("sync-hq", &["sync-mqtt", "sync-store", "sync-core", "sync-model"], &["hil-rig"]),
+    ("sync-hq", &["sync-mqtt", "sync-postgres", "sync-store", "sync-core", "sync-model"], &["hil-rig"]),
+    ("sync-verify", &["sync-store", "sync-codec", "sync-evidence", "sync-core", "sync-model"], &[]),
     ("drv-protocol", &[], &[]),
     ("drv-sim", &["drv-protocol"], &[]),
     ("drv-host", &["drv-protocol"], &["drv-sim", "hil-rig"]),
@@ -71,7 +76,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Packages of the rig: they see everything, only they see each other.
-const RIG: &[&str] = &["hil-rig", "hil-demo", "hil-xtask"];
+const RIG: &[&str] = &["hil-rig", "hil-workload", "hil-demo", "hil-xtask"];
 
 /// Which packages may name an outside crate directly: (crate, packages).
 const FENCES: &[(&str, &[&str])] = &[
@@ -81,15 +86,30 @@ const FENCES: &[(&str, &[&str])] = &[
     ("linux-embedded-hal", &["drv-host"]),
     // hil-xtask: the bare insert that `bench ledger` compares the ledger with.
     ("rusqlite", &["sync-store", "hil-xtask"]),
+    // hil-xtask: the bare COPY that `bench sync` compares the ledger with.
+    ("tokio-postgres", &["sync-postgres", "hil-xtask"]),
     ("axum", &["edge-agent", "sync-hq"]),
+    ("rustls", &["sync-mqtt"]),
+    ("rcgen", &["sync-hq"]),
+    ("crdts", &["sync-registers"]),
+    ("zstd", &["sync-codec"]),
     ("zbus", &["hil-rig"]),
 ];
 
 /// Packages that decide and never wait: no async runtime, not even through a dependency.
-const PURE: &[&str] = &["drv-protocol", "drv-sim", "sync-model", "sync-core", "sync-store", "edge-core"];
+const PURE: &[&str] = &[
+    "drv-protocol",
+    "drv-sim",
+    "sync-model",
+    "sync-core",
+    "sync-evidence",
+    "sync-store",
+    "sync-verify",
+    "edge-core",
+];
 
 /// Packages whose library must build without the standard library.
-const NO_STD: &[&str] = &["drv-protocol", "sync-model", "sync-core", "edge-core"];
+const NO_STD: &[&str] = &["drv-protocol", "sync-model", "sync-core", "sync-evidence", "edge-core"];
 
 /// How a package names another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

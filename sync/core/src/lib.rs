@@ -17,6 +17,7 @@ extern crate alloc;
 mod chain;
 mod plan;
 mod posting;
+pub mod replica;
 mod sender;
 mod wire;
 

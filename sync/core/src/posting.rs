@@ -11,6 +11,8 @@
 //! | transfer in | transit −q, on-hand +q per line | none |
 //! | reservation opened | on-hand −q, reserved +q (no lot) | none |
 //! | reservation closed | reserved −q, on-hand +q (no lot), posted or voided: the sale itself takes the goods | none |
+//! | promise opened, closed | as a reservation | none |
+//! | transfer closed | transit −d, shrink +d per line, d signed | none |
 //! | every other kind | none | none |
 //!
 //! So physical stock is on-hand + reserved, and on-hand alone is what is free.
@@ -46,11 +48,13 @@ pub enum StockAccount {
     Adjustment,
     /// Between stores.
     Transit,
+    /// Lost between stores.
+    Shrink,
 }
 
 impl StockAccount {
     /// Every account, in code order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::OnHand,
         Self::Reserved,
         Self::Sold,
@@ -58,6 +62,7 @@ impl StockAccount {
         Self::Waste,
         Self::Adjustment,
         Self::Transit,
+        Self::Shrink,
     ];
 
     /// Stable number for SQL.
@@ -70,6 +75,7 @@ impl StockAccount {
             Self::Waste => 4,
             Self::Adjustment => 5,
             Self::Transit => 6,
+            Self::Shrink => 7,
         }
     }
 
@@ -88,6 +94,7 @@ impl StockAccount {
             Self::Waste => "waste",
             Self::Adjustment => "adjustment",
             Self::Transit => "transit",
+            Self::Shrink => "shrink",
         }
     }
 }
@@ -311,7 +318,7 @@ fn checked(amount: Minor) -> Result<Minor, PostingError> {
 
 /// The postings of a fact, by the table at the head of this file.
 pub fn postings(fact: &Fact) -> Result<Postings, PostingError> {
-    use StockAccount::{Adjustment, OnHand, Reserved, Sold, Supplier, Transit, Waste};
+    use StockAccount::{Adjustment, OnHand, Reserved, Shrink, Sold, Supplier, Transit, Waste};
     let mut out = Postings::default();
     let no_lot = LotId::default();
     match fact {
@@ -358,6 +365,18 @@ pub fn postings(fact: &Fact) -> Result<Postings, PostingError> {
         }
         Fact::ReservationClosed(closed) => {
             out.stock(Reserved, OnHand, closed.sku, &no_lot, closed.quantity)?
+        }
+        Fact::PromiseOpened(opened) => out.stock(OnHand, Reserved, opened.sku, &no_lot, opened.quantity)?,
+        Fact::PromiseClosed(closed) => out.stock(Reserved, OnHand, closed.sku, &no_lot, closed.quantity)?,
+        Fact::TransferClosed(closed) => {
+            for line in &closed.lines {
+                if line.quantity < Milli::ZERO {
+                    let more = line.quantity.checked_neg().ok_or(PostingError::Overflow)?;
+                    out.stock(Shrink, Transit, line.sku, &line.lot, more)?;
+                } else {
+                    out.stock(Transit, Shrink, line.sku, &line.lot, line.quantity)?;
+                }
+            }
         }
         _ => {}
     }

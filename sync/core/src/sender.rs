@@ -138,6 +138,8 @@ struct Outgoing {
     /// Earliest next rewind because of a gap.
     rewind_at: u64,
     stuck: bool,
+    /// Not sent until released: the peer has another history of this log.
+    held: bool,
 }
 
 impl Outgoing {
@@ -151,7 +153,7 @@ impl Outgoing {
     }
 
     fn done(&self) -> bool {
-        self.acked >= self.head
+        self.held || self.acked >= self.head
     }
 
     fn advance(&mut self, now: u64, upto: Seq, retry_min_ms: u64) {
@@ -213,6 +215,7 @@ impl Sender {
             retry_ms: self.config.retry_min_ms,
             rewind_at: 0,
             stuck: false,
+            held: false,
         });
     }
 
@@ -270,6 +273,24 @@ impl Sender {
             entry.singles_upto = last.min(entry.head);
             entry.rewind();
         }
+    }
+
+    /// Nothing more of the log goes out, and nothing waits for it, until it is released.
+    pub fn hold(&mut self, log: LogId, held: bool) {
+        if let Some(entry) = self.logs.iter_mut().find(|entry| entry.log == log) {
+            entry.held = held;
+            entry.rewind();
+        }
+    }
+
+    /// The log is no longer to be sent.
+    pub fn forget(&mut self, log: LogId) {
+        self.logs.retain(|entry| entry.log != log);
+    }
+
+    /// Positions of one log.
+    pub fn log(&self, log: LogId) -> Option<LogStatus> {
+        self.logs.iter().find(|entry| entry.log == log).map(Self::status_of)
     }
 
     /// The link is up: everything unacknowledged may have been lost with the old one.
@@ -356,14 +377,17 @@ impl Sender {
 
     /// Positions of every log.
     pub fn status(&self) -> SenderStatus {
-        let status = |entry: &Outgoing| LogStatus {
+        SenderStatus { up: self.up, logs: self.logs.iter().map(Self::status_of).collect() }
+    }
+
+    fn status_of(entry: &Outgoing) -> LogStatus {
+        LogStatus {
             log: entry.log,
             acked: entry.acked,
             sent: entry.sent,
             head: entry.head,
             stuck: entry.stuck,
-        };
-        SenderStatus { up: self.up, logs: self.logs.iter().map(status).collect() }
+        }
     }
 
     /// Whether the log has something unsent that fits the window. A stuck log sends one block and waits.

@@ -154,6 +154,23 @@ impl From<body::Ack> for Ack {
     }
 }
 
+impl From<body::Hello> for Hello {
+    fn from(hello: body::Hello) -> Self {
+        Self {
+            store: hello.store,
+            head: hello.head,
+            down: hello.down.map(Ack::from),
+            software: hello.software,
+        }
+    }
+}
+
+impl From<body::Nak> for Nak {
+    fn from(nak: body::Nak) -> Self {
+        Self { code: nak.code, detail: nak.detail, of: nak.of }
+    }
+}
+
 fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
     let (value, rest) = postcard::take_from_bytes(bytes).map_err(WireError::Body)?;
     if rest.is_empty() { Ok(value) } else { Err(WireError::Trailing(rest.len())) }
@@ -163,6 +180,25 @@ fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> 
 /// postcard has nothing to refuse.
 fn write<T: serde::Serialize>(number: u8, body: &T) -> Vec<u8> {
     postcard::to_extend(body, alloc::vec![WIRE_VERSION, number]).expect("a growing buffer takes every body")
+}
+
+fn take<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), WireError> {
+    postcard::take_from_bytes(bytes).map_err(WireError::Body)
+}
+
+/// Reads an ack from the front of `bytes`.
+pub(crate) fn take_ack(bytes: &[u8]) -> Result<(Ack, &[u8]), WireError> {
+    take::<body::Ack>(bytes).map(|(ack, rest)| (ack.into(), rest))
+}
+
+/// Reads a greeting from the front of `bytes`.
+pub(crate) fn take_hello(bytes: &[u8]) -> Result<(Hello, &[u8]), WireError> {
+    take::<body::Hello>(bytes).map(|(hello, rest)| (hello.into(), rest))
+}
+
+/// Reads a refusal from the front of `bytes`.
+pub(crate) fn take_nak(bytes: &[u8]) -> Result<(Nak, &[u8]), WireError> {
+    take::<body::Nak>(bytes).map(|(nak, rest)| (nak.into(), rest))
 }
 
 impl Message {
@@ -209,22 +245,15 @@ impl Message {
         match number {
             0 => decode_block(rest).map(Self::Block),
             1 => read::<body::Ack>(rest).map(|ack| Self::Ack(ack.into())),
-            2 => read::<body::Hello>(rest).map(|hello| {
-                Self::Hello(Hello {
-                    store: hello.store,
-                    head: hello.head,
-                    down: hello.down.map(Ack::from),
-                    software: hello.software,
-                })
-            }),
-            3 => read::<body::Nak>(rest)
-                .map(|nak| Self::Nak(Nak { code: nak.code, detail: nak.detail, of: nak.of })),
+            2 => read::<body::Hello>(rest).map(|hello| Self::Hello(hello.into())),
+            3 => read::<body::Nak>(rest).map(|nak| Self::Nak(nak.into())),
             other => Err(WireError::Unknown(*other)),
         }
     }
 }
 
-fn decode_block(bytes: &[u8]) -> Result<Block, WireError> {
+/// Reads the body of a block.
+pub(crate) fn decode_block(bytes: &[u8]) -> Result<Block, WireError> {
     let body: body::Block<'_> = read(bytes)?;
     let block = Block {
         log: body.log,

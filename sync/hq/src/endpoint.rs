@@ -3,13 +3,15 @@
 use crate::engine::{Engine, GrownHeads, JOBS_MAX};
 use crate::fleet::{SharedFleet, stamp};
 use crate::http;
+use crate::identity::{RegistryError, Roster};
 use crate::target::{BrokerAddress, StoreTarget};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use sync_core::SenderConfig;
 use sync_model::Text;
-use sync_mqtt::{Backoff, PipeConfig, topic};
+use sync_mqtt::{Backoff, PipeConfig, TlsError, TlsFiles, topic};
 use sync_store::{Ledger, LedgerConfig, LedgerError, Owner};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -37,6 +39,8 @@ pub struct EndpointConfig {
     pub listen: SocketAddr,
     /// Pacing of HQ's logs to the stores.
     pub sender: SenderConfig,
+    /// Folder with CA, HQ's certificate and key, and the registry; `None` is plain MQTT without a check of stores.
+    pub identity: Option<PathBuf>,
 }
 
 /// Why the endpoint did not start.
@@ -53,6 +57,12 @@ pub enum EndpointError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// HQ's own certificate.
+    #[error("HQ's identity")]
+    Identity(#[from] TlsError),
+    /// The registry of certificates.
+    #[error("HQ's registry of certificates")]
+    Registry(#[from] RegistryError),
     /// No thread for the engine.
     #[error("cannot start the engine's thread")]
     Thread(#[source] std::io::Error),
@@ -75,6 +85,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Opens the ledger, binds the HTTP port, starts the engine. The broker may come later.
     pub async fn start(config: EndpointConfig) -> Result<Self, EndpointError> {
+        let roster = config.identity.as_deref().map(open_identity).transpose()?;
         let StoreTarget::Sqlite(path) = &config.store;
         let software = Text::lossy(concat!("sync-hq ", env!("CARGO_PKG_VERSION")));
         let ledger_config = LedgerConfig {
@@ -105,8 +116,9 @@ impl Endpoint {
 
         let (stop, stop_seen) = watch::channel(false);
         let pipe = sync_mqtt::open(pipe_config(&config));
-        let (engine, inputs) =
+        let (mut engine, inputs) =
             Engine::new(pipe, ledger.clone(), fleet.clone(), grown, config.sender, stop_seen.clone())?;
+        engine.set_roster(roster);
         let (ended, engine_ended) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Handle::current();
         // Its own thread, because it reads the ledger (briefly) between awaits and must not hold up the MQTT polling task.
@@ -155,6 +167,18 @@ impl Endpoint {
     }
 }
 
+/// The files of HQ's identity.
+fn tls_files(folder: &Path) -> TlsFiles {
+    TlsFiles { ca: folder.join("ca.pem"), cert: folder.join("hq.pem"), key: folder.join("hq.key") }
+}
+
+/// Refuses to start with an identity that no connection could use.
+fn open_identity(folder: &Path) -> Result<Roster, EndpointError> {
+    let own = tls_files(folder).check()?;
+    tracing::info!(certificate = %own, "identity open");
+    Ok(Roster::open(folder)?)
+}
+
 fn pipe_config(config: &EndpointConfig) -> PipeConfig {
     let mut pipe = PipeConfig::new(&config.broker.host, config.broker.port, &config.client_id);
     pipe.keep_alive_s = config.keep_alive_s;
@@ -162,5 +186,6 @@ fn pipe_config(config: &EndpointConfig) -> PipeConfig {
     pipe.inflight = 64;
     pipe.packet_bytes_max = PACKET_BYTES_MAX;
     pipe.subscriptions = topic::hq_filters();
+    pipe.tls = config.identity.as_deref().map(tls_files);
     pipe
 }

@@ -3,22 +3,21 @@
 //! Rules
 //! * Nothing here waits: ledger jobs answer through a channel, publishes go into the pipe's bounded queue or stay due.
 //! * At most [`JOBS_MAX`] jobs are under way. Then the engine stops taking events, and the broker and the stores slow down.
-//! * An ack becomes due in [`Engine::handle_block_done`] and nowhere before: after the commit of the group that holds its block.
+//! * What to do is decided by [`sync_core::replica::hq::Hub`]; the loop drives it. The hub hears of a block's outcome only
+//!   after the commit of the group that holds it, so an ack names committed events only.
 
+mod effects;
 mod jobs;
-mod publish;
 
-use crate::acks::Acks;
-use crate::arrival::{Arrival, classify};
-use crate::down::{Down, DownEnds};
-use crate::fleet::{SharedFleet, StoreView, now_unix};
-use crate::verdict::Policy;
-use std::collections::{BTreeMap, VecDeque};
+use crate::fleet::{STORES_MAX, SharedFleet};
+use crate::identity::Roster;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use sync_core::{Ack, AckOutcome, Block, Hello, Nak, SenderConfig};
-use sync_model::{Direction, EventId, LogId, Seq, StoreId};
-
+use sync_core::SenderConfig;
+use sync_core::replica::hq::{Hub, HubConfig};
+use sync_core::replica::{Incoming, Position, Token};
+use sync_model::{Direction, LogId, Seq};
 use sync_mqtt::{Pipe, PipeEvent};
 use sync_store::{Ingested, Ledger, LedgerError, Reader};
 use tokio::sync::{Notify, mpsc, watch};
@@ -26,9 +25,6 @@ use tokio::time::Instant;
 
 /// Ledger jobs under way.
 pub(crate) const JOBS_MAX: usize = 256;
-
-/// How soon a full pipe is tried again.
-const FULL_RETRY_MS: u64 = 10;
 
 /// How long a stop waits for jobs under way.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -60,7 +56,7 @@ impl GrownHeads {
 /// Answer of a ledger job.
 enum Done {
     /// A block was dealt with.
-    Block { store: StoreId, block: Arc<Block>, result: Result<Ingested, LedgerError> },
+    Block { token: Token, block: Arc<Incoming>, result: Result<Ingested, LedgerError> },
     /// Something was noted (quarantine, verdict, watermark).
     Noted(Result<(), LedgerError>),
 }
@@ -72,15 +68,13 @@ pub(crate) struct Engine {
     reader: Reader,
     fleet: SharedFleet,
     grown: Arc<GrownHeads>,
-    acks: Acks,
-    down: Down,
-    policy: Policy,
-    naks: VecDeque<(StoreId, Nak)>,
+    hub: Hub,
     outstanding: usize,
     done: mpsc::UnboundedSender<Done>,
     begun: Instant,
-    pipe_full: bool,
     probe_at: u64,
+    /// Who may speak; `None` hears everybody.
+    roster: Option<Roster>,
 }
 
 /// The channels that the loop listens to.
@@ -102,12 +96,10 @@ impl Engine {
         stop: watch::Receiver<bool>,
     ) -> Result<(Self, Inputs), LedgerError> {
         let reader = ledger.reader()?;
-        let (mut acks, mut down) = (Acks::default(), Down::new(sender));
+        let config = HubConfig { sender, jobs_max: JOBS_MAX, stores_max: STORES_MAX, ..HubConfig::default() };
+        let mut hub = Hub::new(config);
         for row in reader.heads()? {
-            match row.log.direction {
-                Direction::Up => acks.load(row.log, row.head, row.link),
-                Direction::Down => down.load(row.log, DownEnds { head: row.head, acked: row.acked }),
-            }
+            hub.load(0, Position { log: row.log, head: row.head, link: row.link, acked: row.acked });
             fleet.lock().store(row.log.store);
         }
         let (done_in, done) = mpsc::unbounded_channel();
@@ -117,25 +109,28 @@ impl Engine {
             reader,
             fleet,
             grown,
-            acks,
-            down,
-            policy: Policy::new(),
-            naks: VecDeque::new(),
+            hub,
             outstanding: 0,
             done: done_in,
             begun: Instant::now(),
-            pipe_full: false,
             probe_at: 0,
+            roster: None,
         };
         Ok((engine, Inputs { events, done, stop }))
+    }
+
+    /// From now on, only stores of this roster are heard.
+    pub(crate) fn set_roster(&mut self, roster: Option<Roster>) {
+        self.roster = roster;
     }
 
     /// Runs until told to stop, or until the pipe ends.
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
         let grown = Arc::clone(&self.grown);
         loop {
-            self.publish_due();
+            self.run_due();
             self.probe();
+            self.follow_roster();
             self.show();
             let wake = self.wake();
             tokio::select! {
@@ -165,7 +160,7 @@ impl Engine {
             tracing::warn!(jobs = self.outstanding, "stopped before every ledger job answered");
         }
         // What does not fit the queue now is acknowledged at the next start.
-        self.publish_due();
+        self.run_due();
         self.pipe.close().await;
         // Only now: a pipe without a receiver ends at once, flushed or not.
         drop(inputs);
@@ -177,18 +172,14 @@ impl Engine {
 
     fn wake(&self) -> Instant {
         let idle = self.now() + 1_000;
-        let at = match self.down.next_wake() {
-            _ if self.pipe_full => self.now() + FULL_RETRY_MS,
-            Some(at) => at.min(idle),
-            None => idle,
-        };
+        let at = self.hub.next_wake().map_or(idle, |at| at.min(idle));
         self.begun + Duration::from_millis(at)
     }
 
     /// Refreshes the numbers that the HTTP server shows.
     fn show(&self) {
         let mut fleet = self.fleet.lock();
-        fleet.acks_waiting = self.acks.waiting();
+        fleet.acks_waiting = self.hub.acks_waiting();
         fleet.jobs_outstanding = self.outstanding;
         fleet.pipe = self.pipe.stats();
     }
@@ -196,7 +187,7 @@ impl Engine {
     fn handle_grown(&mut self) {
         let now = self.now();
         for (log, head) in self.grown.take() {
-            self.down.handle_head(now, log, head);
+            self.hub.handle_head(now, log, head);
         }
     }
 
@@ -205,13 +196,11 @@ impl Engine {
         match event {
             PipeEvent::Up => {
                 self.fleet.lock().broker.set(None);
-                // The broker may be another one, or have lost its memory.
-                self.acks.repeat_all();
-                self.down.handle_up(now);
+                self.hub.handle_up(now);
             }
             PipeEvent::Down { reason } => {
                 self.fleet.lock().broker.set(Some(reason));
-                self.down.handle_down();
+                self.hub.handle_down(now);
             }
             PipeEvent::Message { topic, payload, retained } => {
                 self.handle_message(&topic, &payload, retained);
@@ -219,87 +208,13 @@ impl Engine {
         }
     }
 
-    fn handle_message(&mut self, topic: &str, payload: &[u8], retained: bool) {
-        match classify(topic, payload) {
-            Arrival::Block(store, block) => {
-                self.seen(store, retained, |_| {});
-                self.submit_block(store, Arc::new(block));
-            }
-            Arrival::Hello(store, hello) => self.handle_hello(store, &hello),
-            Arrival::Nak(store, nak) => {
-                let named = nak.of.map(|(log, first, _)| EventId { log, seq: first });
-                // The same allowance that bounds our own refusals bounds the lines about the store's.
-                if self.policy.rule(self.now(), Some(store), "store-nak", named).nak {
-                    tracing::warn!(%store, code = %nak.code, detail = %nak.detail, "store refuses part of HQ's log");
-                }
-                self.seen(store, retained, |view| view.refused += 1);
-                self.down.handle_nak(self.now(), store, &nak);
-            }
-            Arrival::DownAck(store, ack) => {
-                self.seen(store, retained, |_| {});
-                let left =
-                    self.fleet.lock().stores.get(&store).is_some_and(|view| view.present == Some(false));
-                if !(retained && left) {
-                    self.down.handle_there(self.now(), store, None);
-                }
-                self.handle_down_ack(&ack);
-            }
-            Arrival::Presence(store, present) => {
-                self.seen(store, retained, |view| view.present = Some(present));
-                if present {
-                    self.down.handle_there(self.now(), store, None);
-                } else {
-                    self.down.handle_gone(store);
-                }
-            }
-            Arrival::Cleared => {}
-            Arrival::Bad(bad) => self.handle_bad(topic, payload, bad),
-        }
-    }
-
-    /// Notes a sign of life; a retained message is an old one and only tells state.
-    fn seen(&mut self, store: StoreId, retained: bool, change: impl FnOnce(&mut StoreView)) {
-        if let Some(view) = self.fleet.lock().store(store) {
-            if !retained {
-                view.last_seen = Some(now_unix());
-            }
-            change(view);
-        }
-    }
-
-    fn handle_hello(&mut self, store: StoreId, hello: &Hello) {
-        self.fleet.lock().counters.hellos += 1;
+    /// Takes over a changed registry.
+    fn follow_roster(&mut self) {
         let now = self.now();
-        self.seen(store, false, |view| {
-            view.present = Some(true);
-            view.software = hello.software.to_string();
-            view.told = hello.head;
-        });
-        if let Some((log, head)) = hello.head {
-            self.acks.greet(log, head);
-        }
-        self.down.handle_there(now, store, Some(hello.down.as_ref()));
-        if let Some(ack) = &hello.down {
-            self.handle_down_ack(ack);
-        }
-    }
-
-    /// What a store has of HQ's log: remembered in the ledger when it is news.
-    fn handle_down_ack(&mut self, ack: &Ack) {
-        let known = self.down.logs().find(|(log, _)| *log == ack.log).map(|(_, ends)| ends);
-        let outcome = self.down.handle_ack(self.now(), ack);
-        let ahead = known.is_none_or(|ends| ack.upto > ends.head);
-        let was = self
-            .fleet
-            .lock()
-            .store(ack.log.store)
-            .is_some_and(|view| std::mem::replace(&mut view.ahead, ahead));
-        if ahead && !was {
-            tracing::error!(log = %ack.log, upto = %ack.upto, "a store has more of HQ's log than HQ: HQ went back in time");
-        }
-        if !ahead && matches!(outcome, Some(AckOutcome::Advanced { .. } | AckOutcome::Regressed { .. })) {
-            let ack = *ack;
-            self.submit_note(move |draft| draft.acked(&ack));
+        if let Some(roster) = &mut self.roster
+            && roster.follow(now)
+        {
+            self.fleet.lock().standings = roster.standings().clone();
         }
     }
 }

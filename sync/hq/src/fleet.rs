@@ -1,6 +1,7 @@
 //! What the engine knows beyond the ledger: the broker, the ledger's health, each store's last sign of life, counters.
 //! Shared with the HTTP server; lost on restart, rebuilt from what the stores say.
 
+use crate::identity::Standing;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -77,6 +78,8 @@ pub(crate) struct Fleet {
     pub(crate) acks_waiting: usize,
     pub(crate) jobs_outstanding: usize,
     pub(crate) pipe: sync_mqtt::PipeStats,
+    /// How the stores of the registry stand; empty without one.
+    pub(crate) standings: BTreeMap<StoreId, Standing>,
 }
 
 impl Fleet {
@@ -103,6 +106,7 @@ impl SharedFleet {
             acks_waiting: 0,
             jobs_outstanding: 0,
             pipe: sync_mqtt::PipeStats::default(),
+            standings: BTreeMap::new(),
         })))
     }
 

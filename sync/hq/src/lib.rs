@@ -8,22 +8,20 @@
 //! * Correctness never depends on the broker. It may drop, repeat and reorder messages and forget what it retained.
 //! * No message from outside stops the link: what does not decode, is too large, or names another store is kept aside
 //!   (bounded), counted, and answered with a refusal and a verdict (both rate-bounded).
+//! * With an identity folder, only enrolled and unrevoked stores are heard; a revocation counts within a second.
 //! * When the ledger is full or failing, nothing is acknowledged, health says so, and work resumes by itself.
 //!
-//! Main road: MQTT event -> [`arrival`] (decode, whose is it) -> `engine` (one ledger job per block; the writer commits many
-//! stores' jobs as one group) -> commit -> retained ack. Down: HTTP -> ledger job -> `down` (one sender per store) -> MQTT.
+//! Main road: MQTT event -> `engine` -> [`sync_core::replica::hq::Hub`] (what is it, whose, what follows) -> one ledger job per
+//! block (the writer commits many stores' jobs as one group) -> hub -> retained ack. Down: HTTP -> ledger job -> hub -> MQTT.
 //!
 //! Deliberately not here: SQL (`sync-store`), when to send what (`sync-core`), the MQTT client (`sync-mqtt`).
 
-mod acks;
-mod arrival;
-mod down;
 mod endpoint;
 mod engine;
 mod fleet;
 mod http;
+pub mod identity;
 mod target;
-mod verdict;
 
 pub use endpoint::{Endpoint, EndpointConfig, EndpointError};
 pub use target::{BrokerAddress, StoreTarget, TargetError, loopback};

@@ -1,8 +1,11 @@
-//! `sync-hq`: the HQ endpoint as a program. Exit codes: 0 stopped as asked, 1 fault, 2 usage.
+//! `sync-hq`: the HQ endpoint as a program, and the certificates of its stores. Exit codes: 0 done, 1 fault, 2 usage.
+
+mod ca;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use sync_core::SenderConfig;
 use sync_hq::{BrokerAddress, Endpoint, EndpointConfig, StoreTarget, loopback};
@@ -21,6 +24,11 @@ struct Cli {
 enum Verb {
     /// Run until SIGTERM or SIGINT.
     Run(RunArgs),
+    /// The certificates of broker, HQ and stores.
+    #[command(subcommand)]
+    Ca(ca::CaVerb),
+    /// Write mosquitto's configuration and access list.
+    BrokerConfig(ca::BrokerArgs),
 }
 
 #[derive(Args)]
@@ -46,6 +54,9 @@ struct RunArgs {
     /// Size limit of the ledger file in bytes.
     #[arg(long)]
     max_bytes: Option<u64>,
+    /// Folder made by `sync-hq ca init`: speak mutual TLS, hear enrolled stores only. Without it: plain MQTT, every store.
+    #[arg(long)]
+    identity: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -58,8 +69,12 @@ async fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    let Verb::Run(args) = cli.command;
-    match run(args).await {
+    let done = match cli.command {
+        Verb::Run(args) => run(args).await,
+        Verb::Ca(verb) => ca::run(verb),
+        Verb::BrokerConfig(args) => ca::write_broker_config(&args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -80,6 +95,7 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
         backoff: Backoff { max_ms: args.reconnect_max_ms, ..Backoff::default() },
         listen: args.listen,
         sender: SenderConfig::default(),
+        identity: args.identity,
     })
     .await?;
     tokio::select! {

@@ -30,6 +30,7 @@ async fn a_full_ledger_stops_acknowledging_says_so_and_resumes_by_itself() {
         backoff: Backoff { min_ms: 20, max_ms: 200 },
         listen: "127.0.0.1:0".parse().unwrap(),
         sender: SenderConfig::default(),
+        identity: None,
     })
     .await
     .unwrap();

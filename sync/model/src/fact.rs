@@ -2,11 +2,13 @@
 
 mod device;
 mod hq;
+mod shared;
 mod stock;
 mod trade;
 
 pub use device::*;
 pub use hq::*;
+pub use shared::*;
 pub use stock::*;
 pub use trade::*;
 
@@ -80,7 +82,42 @@ facts! {
     AlarmShelved(ALARM_SHELVED), BatchQueued(BATCH_QUEUED), BatchMoved(BATCH_MOVED), PriceChanged(PRICE_CHANGED),
     TagConfirmed(TAG_CONFIRMED), DeviceSeen(DEVICE_SEEN), DeviceLost(DEVICE_LOST), Audit(AUDIT),
     ReservationOpened(RESERVATION_OPENED), ReservationClosed(RESERVATION_CLOSED), ClockJumped(CLOCK_JUMPED),
+    PromiseOpened(PROMISE_OPENED), PromiseClosed(PROMISE_CLOSED), RightsTaken(RIGHTS_TAKEN),
+    RightsReturned(RIGHTS_RETURNED), RegisterWritten(REGISTER_WRITTEN), RegistryChanged(REGISTRY_CHANGED),
+    ConflictSettled(CONFLICT_SETTLED),
     ArticlesSet(ARTICLES_SET), Verdict(VERDICT), Command(COMMAND),
+    RightsIssued(RIGHTS_ISSUED), RightsGranted(RIGHTS_GRANTED), EpochFenced(EPOCH_FENCED),
+    TransferClosed(TRANSFER_CLOSED), HqRegisterWritten(HQ_REGISTER_WRITTEN),
+    HqRegistryChanged(HQ_REGISTRY_CHANGED), HqConflictSettled(HQ_CONFLICT_SETTLED),
+}
+
+impl Fact {
+    /// The fact with every reference to a fact of the same log family replaced. References to other stores' facts stay.
+    #[must_use]
+    pub fn renamed(mut self, name: &dyn Fn(FactRef) -> FactRef) -> Self {
+        let lines = |lines: &mut Vec<SaleLine>| {
+            for line in lines {
+                line.weighing = line.weighing.map(name);
+                line.batch = line.batch.map(name);
+            }
+        };
+        match &mut self {
+            Self::Sale(sale) => lines(&mut sale.lines),
+            Self::Return(back) => {
+                back.of = back.of.map(name);
+                lines(&mut back.lines);
+            }
+            Self::AlarmAcknowledged(fact) => fact.alarm = name(fact.alarm),
+            Self::AlarmReturned(fact) => fact.alarm = name(fact.alarm),
+            Self::AlarmShelved(fact) => fact.alarm = name(fact.alarm),
+            Self::BatchMoved(fact) => fact.batch = name(fact.batch),
+            Self::ReservationClosed(fact) => fact.reservation = name(fact.reservation),
+            Self::PromiseClosed(fact) => fact.promise = name(fact.promise),
+            Self::RightsTaken(fact) => fact.of = name(fact.of),
+            _ => {}
+        }
+        self
+    }
 }
 
 /// Why bytes are not a record, or a fact has no record.

@@ -77,6 +77,20 @@ kinds! {
     RESERVATION_CLOSED = 23, "reservation-closed";
     /// The wall clock jumped.
     CLOCK_JUMPED = 24, "clock-jumped";
+    /// Shared stock promised to a channel: rights spent (pending).
+    PROMISE_OPENED = 25, "promise-opened";
+    /// A promise of shared stock was posted or voided.
+    PROMISE_CLOSED = 26, "promise-closed";
+    /// Shared stock left without a promise: rights consumed, the rest a shortfall.
+    RIGHTS_TAKEN = 27, "rights-taken";
+    /// Rights given back to HQ.
+    RIGHTS_RETURNED = 28, "rights-returned";
+    /// The store wrote a register.
+    REGISTER_WRITTEN = 29, "register-written";
+    /// The store changed the device registry.
+    REGISTRY_CHANGED = 30, "registry-changed";
+    /// A person at the store settled a conflict.
+    CONFLICT_SETTLED = 31, "conflict-settled";
 
     /// HQ: articles with their prices.
     ARTICLES_SET = 256, "articles-set";
@@ -84,6 +98,20 @@ kinds! {
     VERDICT = 257, "verdict";
     /// HQ: a command to the store.
     COMMAND = 258, "command";
+    /// HQ: stock of the store put into the shared pool, or taken out of it.
+    RIGHTS_ISSUED = 259, "rights-issued";
+    /// HQ: rights to shared stock granted to one epoch of the store.
+    RIGHTS_GRANTED = 260, "rights-granted";
+    /// HQ: an epoch of the store is fenced, its rights go back to the pool.
+    EPOCH_FENCED = 261, "epoch-fenced";
+    /// HQ: the rest of a transfer that the store sent is booked as shrink.
+    TRANSFER_CLOSED = 262, "transfer-closed";
+    /// HQ wrote a register of the store.
+    HQ_REGISTER_WRITTEN = 263, "hq-register-written";
+    /// HQ changed the store's device registry.
+    HQ_REGISTRY_CHANGED = 264, "hq-registry-changed";
+    /// HQ settled a conflict.
+    HQ_CONFLICT_SETTLED = 265, "hq-conflict-settled";
 }
 
 impl fmt::Display for Kind {

@@ -1,6 +1,8 @@
 //! One connection: a fresh client, its subscriptions, and a loop that polls and hands over.
 
+use crate::certificate::Certificate;
 use crate::pipe::{Link, PipeConfig, PipeEvent, Shared, count, hand_over};
+use crate::tls::{TlsFiles, explain};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Filter, LastWill, Packet, PubAckReason, Publish, SubAck, SubscribeReasonCode,
@@ -38,6 +40,7 @@ pub(crate) struct Session {
     options: MqttOptions,
     queue: usize,
     filters: Vec<String>,
+    tls: Option<TlsFiles>,
     packet_bytes_max: usize,
     /// No event for so long means that the client hangs, for instance in a write to a peer that went silent.
     stall: Duration,
@@ -77,6 +80,7 @@ impl Session {
             options,
             queue: usize::from(inflight),
             filters: config.subscriptions.clone(),
+            tls: config.tls.clone(),
             packet_bytes_max: usize::try_from(config.packet_bytes_max).unwrap_or(usize::MAX),
             stall: stall_of(keep_alive),
             shared,
@@ -90,6 +94,10 @@ impl Session {
 
     /// Connects and serves until the end.
     pub(crate) async fn run(mut self) -> End {
+        let own = match self.identify() {
+            Ok(own) => own,
+            Err(end) => return end,
+        };
         let (client, mut event_loop) = AsyncClient::new(self.options.clone(), self.queue);
         if !self.filters.is_empty() {
             // Queued before the first poll: the channel is empty, and the request is the first after CONNACK.
@@ -110,12 +118,29 @@ impl Session {
                 // After the goodbye the broker closes. Closing first, with PUBACKs unread, would reset the connection under
                 // the publishes that the broker has not read yet.
                 Ok(Err(_)) if self.goodbye => return End::Closed,
-                Ok(Err(error)) => return fault(&error),
+                Ok(Err(error)) => return self.fault(&error, own.as_ref()),
                 Err(_elapsed) => return lost("no sign of life from the connection"),
             };
             if let Some(end) = self.handle(event).await {
                 return end;
             }
+        }
+    }
+
+    /// Reads the identity, if there is one to show. Afresh for each connection: it may have been renewed meanwhile.
+    fn identify(&mut self) -> Result<Option<Certificate>, End> {
+        let Some(files) = &self.tls else { return Ok(None) };
+        let (transport, own) = files.transport().map_err(|error| lost(&error.to_string()))?;
+        self.options.set_transport(transport);
+        Ok(Some(own))
+    }
+
+    /// A fault of the client, in words that a person can act on.
+    fn fault(&self, error: &ConnectionError, own: Option<&Certificate>) -> End {
+        let came_up = self.waiting.is_none();
+        match own.and_then(|own| explain(error, own, came_up)) {
+            Some(reason) => lost(&reason),
+            None => fault(error),
         }
     }
 

@@ -20,14 +20,21 @@
 //! Terms: *retained* = the broker keeps the last message of a topic for later subscribers; *will* = what the broker publishes
 //! when a connection dies without a goodbye; *inflight* = QoS 1 publishes without a PUBACK.
 //!
-//! Deliberately not here: what the payloads mean (`sync-core`), what is stored (`sync-store`), TLS and credentials (issue 3).
+//! Identity: a pipe with [`TlsFiles`] speaks mutual TLS; without, it speaks plain MQTT (development, or a private line).
+//!
+//! Deliberately not here: what the payloads mean (`sync-core`), what is stored (`sync-store`), who issues certificates
+//! (`sync-hq`).
 
 mod backoff;
+mod certificate;
 mod connection;
 mod pipe;
+mod tls;
 pub mod topic;
 
 pub use backoff::Backoff;
+pub use certificate::{Certificate, CertificateError, day, read_seed, seed_from_der};
 pub use pipe::{
     EVENTS_MAX, PACKET_BYTES_DEFAULT, Pipe, PipeConfig, PipeError, PipeEvent, PipeStats, Publish, Will, open,
 };
+pub use tls::{TlsError, TlsFiles};

@@ -2,6 +2,7 @@
 
 use crate::backoff::{Backoff, Waits};
 use crate::connection::{End, Session};
+use crate::tls::TlsFiles;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, ClientError};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,10 +52,13 @@ pub struct PipeConfig {
     pub will: Option<Will>,
     /// Waiting times between connection attempts.
     pub backoff: Backoff,
+    /// Identity for mutual TLS; `None` is plain MQTT.
+    pub tls: Option<TlsFiles>,
 }
 
 impl PipeConfig {
-    /// A configuration with the house's defaults: keep-alive 30 s, 32 in flight, 64 KiB packets, no subscription, no will.
+    /// A configuration with the house's defaults: keep-alive 30 s, 32 in flight, 64 KiB packets, no subscription, no will,
+    /// no TLS.
     pub fn new(host: impl Into<String>, port: u16, client_id: impl Into<String>) -> Self {
         Self {
             host: host.into(),
@@ -66,6 +70,7 @@ impl PipeConfig {
             subscriptions: Vec::new(),
             will: None,
             backoff: Backoff::default(),
+            tls: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Purpose: buckets let several HQ workers share a fleet with plain subscriptions. The form is canonical: a topic that parses is
 //! exactly the one that [`name`] builds.
 
+pub use sync_core::replica::Leaf;
 use sync_model::StoreId;
 
 /// Number of buckets.
@@ -10,37 +11,6 @@ pub const BUCKETS: u32 = 64;
 
 /// First level: protocol name and version.
 const ROOT: &str = "sy1";
-
-/// Last level of a topic: which way and what for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Leaf {
-    /// `u`: from the store. Greeting, blocks, refusals.
-    Up,
-    /// `d`: from HQ. Blocks, refusals.
-    Down,
-    /// `a`: retained acknowledgement of the up log, by HQ.
-    UpAck,
-    /// `c`: retained acknowledgement of the down log, by the store.
-    DownAck,
-    /// `p`: retained presence of the store, `1` or `0`; `0` is its will.
-    Presence,
-}
-
-impl Leaf {
-    /// Every leaf.
-    pub const ALL: [Self; 5] = [Self::Up, Self::Down, Self::UpAck, Self::DownAck, Self::Presence];
-
-    /// The last level of the topic.
-    pub fn letter(self) -> &'static str {
-        match self {
-            Self::Up => "u",
-            Self::Down => "d",
-            Self::UpAck => "a",
-            Self::DownAck => "c",
-            Self::Presence => "p",
-        }
-    }
-}
 
 /// The topic of a store and leaf.
 pub fn name(store: StoreId, leaf: Leaf) -> String {

@@ -123,7 +123,12 @@ impl<'a> Draft<'a> {
         Ok(entry)
     }
 
-    fn write(&mut self, log: LogId, event: &Event) -> Result<EventId, Refusal> {
+    /// End of the newest log of a store and direction.
+    pub(crate) fn newest_log(&self, store: StoreId, direction: Direction) -> Option<LogId> {
+        self.core.newest(store, direction)
+    }
+
+    pub(crate) fn write(&mut self, log: LogId, event: &Event) -> Result<EventId, Refusal> {
         let entry =
             self.entry(log).ok_or_else(|| Refusal::new("no-log", format!("log {log} does not exist")))?;
         if entry.head.0 >= SEQ_MAX {
@@ -141,9 +146,10 @@ impl<'a> Draft<'a> {
         Ok(id)
     }
 
-    /// Appends to the store's own log.
+    /// Appends to the store's own log. Goods under shared rights that leave by it take rights in the same job.
     pub fn append(&mut self, event: &Event) -> Result<EventId, Refusal> {
         let log = self.core.own().ok_or_else(|| Refusal::new("no-log", "HQ has no log of its own"))?;
+        self.check_shared(&event.fact)?;
         if let Fact::ReservationClosed(closed) = &event.fact {
             let row = self.reservation(closed.reservation)?.ok_or_else(|| {
                 Refusal::new(
@@ -160,7 +166,9 @@ impl<'a> Draft<'a> {
                 return Err(Refusal::new("reservation-mismatch", detail));
             }
         }
-        self.write(log, event)
+        let id = self.write(log, event)?;
+        self.take_rights(id, event)?;
+        Ok(id)
     }
 
     /// Appends to HQ's log for a store; opens the log when there is none yet.
@@ -168,14 +176,17 @@ impl<'a> Draft<'a> {
         if self.core.owner != Owner::Hq {
             return Err(Refusal::new("wrong-owner", "only HQ writes down logs"));
         }
+        self.check_office(store, &event.fact)?;
         let newest = self.core.newest(store, Direction::Down);
-        let open = newest.filter(|log| self.entry(*log).is_some_and(|entry| !entry.closed));
+        let open = self.core.open_log(store, Direction::Down);
         let log = match open {
             Some(log) => log,
             None if newest.is_some() => {
-                self.new_epoch(store, Direction::Down, EpochReason::Salvaged, event.stamp)?
+                self.new_epoch(store, Direction::Down, EpochReason::Salvaged, event.stamp, Epoch(0))?
             }
-            None => self.new_epoch(store, Direction::Down, EpochReason::Provisioned, event.stamp)?,
+            None => {
+                self.new_epoch(store, Direction::Down, EpochReason::Provisioned, event.stamp, Epoch(0))?
+            }
         };
         self.write(log, event)
     }
@@ -185,28 +196,34 @@ impl<'a> Draft<'a> {
         let Owner::Store(store) = self.core.owner else {
             return Err(Refusal::new("wrong-owner", "HQ has no log of its own"));
         };
-        self.new_epoch(store, Direction::Up, reason, stamp)
+        self.new_epoch(store, Direction::Up, reason, stamp, Epoch(0))
     }
 
-    fn new_epoch(
+    /// Ends the open logs of a store and direction and begins a new epoch, greater than every known one and than `above`.
+    pub(crate) fn new_epoch(
         &mut self,
         store: StoreId,
         direction: Direction,
         reason: EpochReason,
         stamp: Stamp,
+        above: Epoch,
     ) -> Result<LogId, Refusal> {
-        let parent = self.core.newest(store, direction);
+        let newest = self.core.newest(store, direction);
+        let parent = self.core.open_log(store, direction).or(newest);
         let seconds = u32::try_from(stamp.at.0.max(0) / 1000).unwrap_or(u32::MAX);
-        let after = match parent {
-            Some(log) => {
-                log.epoch.0.checked_add(1).ok_or_else(|| Refusal::new("epochs", "no more epochs"))?
-            }
-            None => 1,
-        };
-        let log = LogId { store, direction, epoch: Epoch(after.max(seconds)) };
+        let after = newest.map_or(Epoch(0), |log| log.epoch).max(above);
+        let after = after.0.checked_add(1).ok_or_else(|| Refusal::new("epochs", "no more epochs"))?;
+        let contested = matches!(reason, EpochReason::Ordered | EpochReason::RolledBack);
+        let salt = self.core.generation.as_ref().map_or(0, crate::generation::Generation::salt) % 64;
+        let base = after.max(seconds);
+        // Clones that are ordered at the same moment must not meet under the same new name.
+        let epoch = Epoch(if contested { base.saturating_add(salt) } else { base });
+        let log = LogId { store, direction, epoch };
         let parent = parent.and_then(|log| self.entry(log).map(|entry| (log, entry)));
-        if let Some((log, entry)) = parent {
-            self.set_entry(log, Entry { closed: true, ..entry });
+        for open in self.core.logs_of(store, direction) {
+            if let Some(entry) = self.entry(open).filter(|entry| !entry.closed) {
+                self.set_entry(open, Entry { closed: true, ..entry });
+            }
         }
         self.new_log(log)?;
         let opened = EpochOpened {
@@ -221,6 +238,28 @@ impl<'a> Draft<'a> {
         };
         self.write(log, &Event::new(stamp, opened))?;
         Ok(log)
+    }
+
+    /// The log that this side writes for a store.
+    pub(crate) fn open_log(&self, store: StoreId, direction: Direction) -> Option<LogId> {
+        self.core.open_log(store, direction)
+    }
+
+    pub(crate) fn first_of_group(&self) -> bool {
+        self.core.first_of_group()
+    }
+
+    /// Forgets every fold row in memory; only before the group changed any.
+    pub(crate) fn clear_folds(&mut self) {
+        self.core.cache.clear();
+        self.core.job.clear();
+    }
+
+    /// Every log of a store with its number and end, in the order of `verify`.
+    pub(crate) fn logs_of(&self, store: StoreId) -> Vec<(LogId, i64, Seq)> {
+        let logs = [Direction::Up, Direction::Down].map(|direction| self.core.logs_of(store, direction));
+        let with = |log: LogId| self.entry(log).map(|entry| (log, entry.number, entry.head));
+        logs.into_iter().flatten().filter_map(with).collect()
     }
 
     /// End of a log and the chain link there.

@@ -74,6 +74,12 @@ pub enum LedgerError {
         /// Its application id.
         found: i64,
     },
+    /// Another worker writes this store's logs. Nothing was booked; the work is the other's.
+    #[error("{detail}")]
+    Elsewhere {
+        /// Which bucket, and whose it is.
+        detail: String,
+    },
     /// Stored records do not hash to their stored links.
     #[error("{log}: records up to {upto} do not hash to the stored link; run verify")]
     Damaged {
@@ -162,7 +168,8 @@ impl VerifyReport {
         !self.problems.iter().any(|problem| problem.name.starts_with("chain-"))
     }
 
-    pub(crate) fn add(&mut self, name: &'static str, detail: impl Into<String>) {
+    /// Adds a problem; the list is bounded, the count is not.
+    pub fn add(&mut self, name: &'static str, detail: impl Into<String>) {
         self.problem_count += 1;
         if self.problems.len() < Self::PROBLEMS_MAX {
             self.problems.push(Problem { name, detail: detail.into() });

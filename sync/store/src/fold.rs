@@ -83,6 +83,11 @@ pub(crate) enum FoldError {
     DuplicateTicket,
     /// A store's fact in HQ's log or the other way round.
     WrongDirection(Kind),
+    /// An operation that the gate of a register or set does not let through.
+    Gate {
+        code: &'static str,
+        detail: String,
+    },
     Storage(rusqlite::Error),
 }
 
@@ -103,6 +108,7 @@ impl FoldError {
             Self::WrongDirection(kind) => {
                 Some(("wrong-direction", format!("kind {kind} does not belong in this direction")))
             }
+            Self::Gate { code, detail } => Some((*code, detail.clone())),
             Self::Storage(_) => None,
         }
     }
@@ -157,7 +163,7 @@ impl View<'_> {
         Ok(())
     }
 
-    fn change(&mut self, key: ItemKey, change: impl FnOnce(&mut Item)) -> rusqlite::Result<()> {
+    pub(crate) fn change(&mut self, key: ItemKey, change: impl FnOnce(&mut Item)) -> rusqlite::Result<()> {
         let mut item = self.item(&key)?.unwrap_or_else(|| Item::empty(key.class));
         change(&mut item);
         self.job.items.insert(key, item);
@@ -187,6 +193,7 @@ pub(crate) fn fold(view: &mut View<'_>, id: EventId, pos: i64, event: &Event) ->
             None => new_ticket = Some(key),
         }
     }
+    crate::shared::check(&event.fact)?;
     fold_postings(view, store, &event.fact)?;
     if let Some(key) = new_ticket {
         view.job.tickets.insert(key, pos);
@@ -205,7 +212,7 @@ pub(crate) fn fold(view: &mut View<'_>, id: EventId, pos: i64, event: &Event) ->
         Fact::Sale(sale) => fold_batches(view, store, &sale.lines)?,
         _ => fold_items(view, store, by, event)?,
     }
-    Ok(())
+    crate::shared::fold(view, id, event)
 }
 
 /// Highest version wins; of two bodies with one version the greater bytes, so that the order of arrival is no matter.

@@ -63,7 +63,7 @@ impl Draft<'_> {
         }
     }
 
-    fn ingested(&self, log: LogId, outcome: IngestOutcome) -> Ingested {
+    pub(crate) fn ingested(&self, log: LogId, outcome: IngestOutcome) -> Ingested {
         let (upto, link) =
             self.entry(log).map_or((Seq::ZERO, Link::genesis(log)), |entry| (entry.head, entry.link));
         let gap = match outcome {
@@ -90,7 +90,7 @@ impl Draft<'_> {
         Ok(self.ingested(block.log, outcome))
     }
 
-    fn apply(
+    pub(crate) fn apply(
         &mut self,
         block: &Block,
         mut entry: Entry,
@@ -144,7 +144,11 @@ pub(crate) fn counted_kind(event: &Result<Event, FactError>) -> Kind {
 }
 
 /// First position of the block whose stored bytes differ.
-fn first_difference(conn: &Connection, entry: &Entry, block: &Block) -> rusqlite::Result<Option<Seq>> {
+pub(crate) fn first_difference(
+    conn: &Connection,
+    entry: &Entry,
+    block: &Block,
+) -> rusqlite::Result<Option<Seq>> {
     if block.first > entry.head {
         return Ok(None);
     }

@@ -1,14 +1,17 @@
-//! Open-item folds: alarms, batches, reservations, tags, devices. One table, one body per item.
+//! Open-item folds: alarms, batches, reservations, tags, devices, and what `shared.rs` keeps. One table, one body per item.
 //!
 //! Every update is either set once (the naming fact) or "the fact with the greater (epoch, seq) wins", or a sum. So the
 //! result does not depend on the order in which logs of different epochs arrive.
 
 use crate::rows::{AlarmRow, BatchRow, DeviceRow, ReservationRow, TagRow, batch_open};
+use crate::shared::{ArrivedItem, PromiseItem, RightsItem, SentItem, SettledItem};
 use serde::{Deserialize, Serialize};
 use sync_model::{
-    AlarmKind, AlarmRaised, BatchQueued, BatchState, DeviceClass, DeviceId, FactRef, Milli, MilliCelsius,
-    Minor, ReservationOpened, ReservationOutcome, Sku, StoreId, Text, UnixMillis,
+    AlarmKind, AlarmRaised, BatchQueued, BatchState, DeviceClass, DeviceEntry, DeviceId, FactRef, Milli,
+    MilliCelsius, Minor, RegisterValue, ReservationOpened, ReservationOutcome, Sku, StoreId, Text,
+    UnixMillis,
 };
+use sync_registers::{Register, Registry};
 
 /// Which table of items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +21,13 @@ pub(crate) enum Class {
     Reservation = 3,
     Tag = 4,
     Device = 5,
+    Rights = 6,
+    Register = 7,
+    Registry = 8,
+    Sent = 9,
+    Arrived = 10,
+    Promise = 11,
+    Settled = 12,
 }
 
 impl Class {
@@ -28,13 +38,21 @@ impl Class {
             Self::Reservation => 3,
             Self::Tag => 4,
             Self::Device => 5,
+            Self::Rights => 6,
+            Self::Register => 7,
+            Self::Registry => 8,
+            Self::Sent => 9,
+            Self::Arrived => 10,
+            Self::Promise => 11,
+            Self::Settled => 12,
         }
     }
 
     pub(crate) fn from_code(code: i64) -> Option<Self> {
-        [Self::Alarm, Self::Batch, Self::Reservation, Self::Tag, Self::Device]
-            .into_iter()
-            .find(|class| class.code() == code)
+        let trade = [Self::Alarm, Self::Batch, Self::Reservation, Self::Tag, Self::Device];
+        let shared = [Self::Rights, Self::Register, Self::Registry, Self::Promise, Self::Settled];
+        let moved = [Self::Sent, Self::Arrived];
+        trade.into_iter().chain(shared).chain(moved).find(|class| class.code() == code)
     }
 }
 
@@ -165,6 +183,13 @@ pub(crate) enum Item {
     Reservation(ReservationItem),
     Tag(TagItem),
     Device(DeviceItem),
+    Rights(RightsItem),
+    Register(Register<RegisterValue>),
+    Registry(Registry<DeviceId, DeviceEntry>),
+    Sent(SentItem),
+    Arrived(ArrivedItem),
+    Promise(PromiseItem),
+    Settled(SettledItem),
 }
 
 impl Item {
@@ -175,6 +200,13 @@ impl Item {
             Class::Reservation => Self::Reservation(ReservationItem::default()),
             Class::Tag => Self::Tag(TagItem::default()),
             Class::Device => Self::Device(DeviceItem::default()),
+            Class::Rights => Self::Rights(RightsItem::default()),
+            Class::Register => Self::Register(Register::default()),
+            Class::Registry => Self::Registry(Registry::default()),
+            Class::Sent => Self::Sent(SentItem::default()),
+            Class::Arrived => Self::Arrived(ArrivedItem::default()),
+            Class::Promise => Self::Promise(PromiseItem::default()),
+            Class::Settled => Self::Settled(SettledItem::default()),
         }
     }
 
@@ -184,7 +216,9 @@ impl Item {
             Self::Alarm(item) => item.returned.get().is_none() || item.acknowledged.get().is_none(),
             Self::Batch(item) => item.moved.get().is_none_or(|(_, state, _)| batch_open(*state)),
             Self::Reservation(item) => item.closed.get().is_none(),
-            Self::Tag(_) | Self::Device(_) => false,
+            Self::Sent(item) => !item.closed,
+            Self::Tag(_) | Self::Device(_) | Self::Rights(_) | Self::Register(_) | Self::Registry(_) => false,
+            Self::Arrived(_) | Self::Promise(_) | Self::Settled(_) => false,
         }
     }
 
@@ -195,8 +229,15 @@ impl Item {
             Self::Reservation(item) => postcard::to_allocvec(item),
             Self::Tag(item) => postcard::to_allocvec(item),
             Self::Device(item) => postcard::to_allocvec(item),
+            Self::Rights(item) => postcard::to_allocvec(item),
+            Self::Register(item) => postcard::to_allocvec(item),
+            Self::Registry(item) => postcard::to_allocvec(item),
+            Self::Sent(item) => postcard::to_allocvec(item),
+            Self::Arrived(item) => postcard::to_allocvec(item),
+            Self::Promise(item) => postcard::to_allocvec(item),
+            Self::Settled(item) => postcard::to_allocvec(item),
         };
-        bytes.expect("items hold no maps and a vector takes any number of bytes")
+        bytes.expect("maps of items have a known length and a vector takes any number of bytes")
     }
 
     /// Reads a body; `None` when it is damaged.
@@ -207,6 +248,13 @@ impl Item {
             Class::Reservation => postcard::from_bytes(body).ok().map(Self::Reservation),
             Class::Tag => postcard::from_bytes(body).ok().map(Self::Tag),
             Class::Device => postcard::from_bytes(body).ok().map(Self::Device),
+            Class::Rights => postcard::from_bytes(body).ok().map(Self::Rights),
+            Class::Register => postcard::from_bytes(body).ok().map(Self::Register),
+            Class::Registry => postcard::from_bytes(body).ok().map(Self::Registry),
+            Class::Sent => postcard::from_bytes(body).ok().map(Self::Sent),
+            Class::Arrived => postcard::from_bytes(body).ok().map(Self::Arrived),
+            Class::Promise => postcard::from_bytes(body).ok().map(Self::Promise),
+            Class::Settled => postcard::from_bytes(body).ok().map(Self::Settled),
         }
     }
 

@@ -16,9 +16,14 @@
 //!
 //! Deliberately not here: when to send what (`sync-core`), sockets (`sync-mqtt`), what a fact means (`edge-core`).
 
+mod books;
+mod branch;
 mod draft;
 mod error;
 mod fold;
+mod folder;
+mod generation;
+mod inbox;
 mod ingest;
 mod item;
 mod ledger;
@@ -29,14 +34,21 @@ mod reader;
 mod rows;
 mod salvage;
 mod schema;
+mod shared;
 mod state;
 mod table;
 pub mod telemetry;
 mod verify;
 mod writer;
 
+pub use branch::TakenIn;
 pub use draft::{ANSWERS_KEPT, Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
 pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
+pub use folder::{
+    Cell, Column, FOLD_TABLES, FoldRow, FoldTable, Folder, POSITION_NUMBER_MAX, POSITION_SEQ_MAX,
+    SEAL_DISTANCE, TICKET_TABLE, position, position_parts, read_article,
+};
+pub use inbox::{ConflictRow, ConflictSide, RegisterRow, RightsRow, TransferRow};
 pub use ledger::{Ledger, LedgerConfig};
 pub use reader::Reader;
 pub use rows::{
@@ -44,5 +56,6 @@ pub use rows::{
     QuarantineCounts, QuarantineRow, ReservationRow, StockBalance, StockRow, StoredEvent, TagRow,
 };
 pub use schema::Owner;
+pub use shared::RightsItem;
 pub use verify::verify_file;
 pub use writer::CommitNote;

@@ -4,6 +4,7 @@
 //! foreign file, no space). Damage is never such an error: the file is set aside and a fresh one takes its place.
 
 use crate::draft::Draft;
+use crate::generation::{self, Generation, Witness};
 use crate::ledger::{LedgerConfig, core};
 use crate::log;
 use crate::schema::{self, APPLICATION_ID, Owner, SCHEMA};
@@ -12,7 +13,7 @@ use crate::{LedgerError, OpenReport, salvage};
 use rusqlite::Connection;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use sync_model::{EpochReason, Seq, Stamp};
+use sync_model::{Epoch, EpochReason, LogId, Seq, Stamp};
 
 /// `path` with `suffix` added to its last component.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -117,15 +118,16 @@ fn prepare(
     }
     let restored = mark.as_deref() == Some(b"backup");
     let mut core = core(config, conn).map_err(sql)?;
+    let found = witnessed(config, &mut core).map_err(sql)?;
     if matches!(config.owner, Owner::Store(_)) {
         let reason = match (mark, core.own()) {
             (Some(_), _) if restored => Some(EpochReason::Restored),
             (Some(_), _) => Some(EpochReason::Salvaged),
             (None, None) => Some(EpochReason::Provisioned),
-            (None, Some(_)) => None,
+            (None, Some(_)) => found.reason,
         };
         if let Some(reason) = reason {
-            Draft::new(&mut core).open_epoch(reason, stamp)?;
+            Draft::new(&mut core).open_epoch_above(reason, found.above, stamp)?;
             core.keep_job();
         }
     } else if mark.is_some() {
@@ -135,7 +137,66 @@ fn prepare(
     }
     core.flush().and_then(|()| core.conn.execute_batch("COMMIT")).map_err(sql)?;
     core.keep_group();
-    Ok((core, restored))
+    core.witness(true);
+    Ok((core, restored || found.reason.is_some()))
+}
+
+/// What the witness outside the file says at an open.
+struct Testimony {
+    /// Why a new epoch is needed.
+    reason: Option<EpochReason>,
+    /// The new epoch must be greater.
+    above: Epoch,
+}
+
+/// Compares the file with the witness beside it, and readies the witness for this run.
+fn witnessed(config: &LedgerConfig, core: &mut Core) -> rusqlite::Result<Testimony> {
+    let mut found = Testimony { reason: None, above: Epoch(0) };
+    if core.owner == Owner::Hq {
+        return Ok(found);
+    }
+    let witness = Generation::read(&config.path);
+    let fixed = |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    let incarnation = fixed(schema::meta(&core.conn, "incarnation")?.ok().flatten());
+    let boot = schema::meta(&core.conn, "boot")?.ok().flatten();
+    let boot = boot.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()).map_or(0, u64::from_be_bytes);
+    found.above = witness.map_or(Epoch(0), |witness| witness.epoch);
+    if let (Some(own), Some(incarnation)) = (core.own(), incarnation) {
+        found.reason = match &witness {
+            None => Some(EpochReason::Restored),
+            Some(witness) => compare(core, own, incarnation, boot, witness)?,
+        };
+    }
+    let keep = incarnation.filter(|_| found.reason.is_none());
+    let incarnation = keep.unwrap_or_else(generation::random);
+    if let Some(reason) = found.reason {
+        tracing::error!(path = %config.path.display(), ?reason, "the ledger is not the one this gateway wrote last");
+    }
+    let boot = boot.max(witness.map_or(0, |witness| witness.boot)).saturating_add(1);
+    schema::put_meta(&core.conn, "incarnation", &incarnation)?;
+    schema::put_meta(&core.conn, "boot", &boot.to_be_bytes())?;
+    core.generation = Some(Generation::begin(&config.path, witness, incarnation, boot));
+    Ok(found)
+}
+
+fn compare(
+    core: &Core,
+    own: LogId,
+    incarnation: [u8; 16],
+    boot: u64,
+    witness: &Witness,
+) -> rusqlite::Result<Option<EpochReason>> {
+    let machine = generation::machine();
+    let moved = witness.machine != machine && witness.machine != [0; 16] && machine != [0; 16];
+    if moved || witness.incarnation != incarnation {
+        return Ok(Some(EpochReason::Restored));
+    }
+    let Some(entry) = core.entry(own) else { return Ok(None) };
+    let behind = witness.boot > boot || (witness.epoch, witness.seq) > (own.epoch, entry.head);
+    // The witness may be older than the ledger; where it stands, both must tell the same story.
+    let same_log = witness.epoch == own.epoch && witness.seq <= entry.head;
+    let fits = !same_log || log::link_at(&core.conn, own, &entry, witness.seq)? == Some(witness.link);
+    Ok((behind || !fits).then_some(EpochReason::RolledBack))
 }
 
 /// Looks at the file without changing it more than SQLite's own recovery does.

@@ -24,7 +24,7 @@ use sync_model::{
 /// A read-only view of a ledger. `Send`, not `Sync`: one per thread.
 #[derive(Debug)]
 pub struct Reader {
-    conn: Connection,
+    pub(crate) conn: Connection,
 }
 
 fn limit(count: usize) -> i64 {
@@ -192,25 +192,7 @@ impl Reader {
             "SELECT sku, lot, account, quantity FROM stock WHERE store = ?1 AND (?2 IS NULL OR sku = ?2)
                    ORDER BY sku, lot, account";
         let rows = self.rows(sql, params![store.0, sku.map(|sku| signed(sku.0))], stock_balance)?;
-        let mut stock: BTreeMap<(Sku, LotId), StockRow> = BTreeMap::new();
-        for balance in rows.into_iter().flatten() {
-            let key = (balance.sku, balance.lot.clone());
-            let row = stock.entry(key).or_insert_with(|| empty_stock(balance.sku, balance.lot));
-            let value = balance.quantity;
-            match balance.account {
-                StockAccount::OnHand => row.on_hand.0 = row.on_hand.0.saturating_add(value.0),
-                StockAccount::Reserved => {
-                    row.on_hand.0 = row.on_hand.0.saturating_add(value.0);
-                    row.reserved = value;
-                }
-                StockAccount::Sold => row.sold = value,
-                StockAccount::Supplier => row.supplier = value,
-                StockAccount::Waste => row.waste = value,
-                StockAccount::Adjustment => row.adjustment = value,
-                StockAccount::Transit => row.transit = value,
-            }
-        }
-        Ok(stock.into_values().collect())
+        Ok(StockRow::sum_up(rows.into_iter().flatten()))
     }
 
     /// Physical stock of an article over all lots, and the promised part of it.
@@ -387,21 +369,6 @@ impl Reader {
             let size: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
             Ok(unsigned(pages.saturating_mul(size)))
         })
-    }
-}
-
-fn empty_stock(sku: Sku, lot: LotId) -> StockRow {
-    let zero = Milli::ZERO;
-    StockRow {
-        sku,
-        lot,
-        on_hand: zero,
-        reserved: zero,
-        sold: zero,
-        supplier: zero,
-        waste: zero,
-        adjustment: zero,
-        transit: zero,
     }
 }
 

@@ -55,6 +55,50 @@ pub struct StockRow {
     pub adjustment: Milli,
     /// Sent to other stores, less what came from them.
     pub transit: Milli,
+    /// Lost on the way to other stores.
+    pub shrink: Milli,
+}
+
+impl StockRow {
+    /// Sums balances, in any order, up to one row per article and lot.
+    pub fn sum_up(balances: impl IntoIterator<Item = StockBalance>) -> Vec<Self> {
+        let mut stock: std::collections::BTreeMap<(Sku, LotId), Self> = std::collections::BTreeMap::new();
+        for balance in balances {
+            let key = (balance.sku, balance.lot.clone());
+            let row = stock.entry(key).or_insert_with(|| Self::empty(balance.sku, balance.lot));
+            let value = balance.quantity;
+            match balance.account {
+                StockAccount::OnHand => row.on_hand.0 = row.on_hand.0.saturating_add(value.0),
+                StockAccount::Reserved => {
+                    row.on_hand.0 = row.on_hand.0.saturating_add(value.0);
+                    row.reserved = value;
+                }
+                StockAccount::Sold => row.sold = value,
+                StockAccount::Supplier => row.supplier = value,
+                StockAccount::Waste => row.waste = value,
+                StockAccount::Adjustment => row.adjustment = value,
+                StockAccount::Transit => row.transit = value,
+                StockAccount::Shrink => row.shrink = value,
+            }
+        }
+        stock.into_values().collect()
+    }
+
+    fn empty(sku: Sku, lot: LotId) -> Self {
+        let zero = Milli::ZERO;
+        Self {
+            sku,
+            lot,
+            on_hand: zero,
+            reserved: zero,
+            sold: zero,
+            supplier: zero,
+            waste: zero,
+            adjustment: zero,
+            transit: zero,
+            shrink: zero,
+        }
+    }
 }
 
 /// One stock balance.
@@ -257,55 +301,4 @@ pub struct QuarantineCounts {
 /// Answer type of the reader.
 pub(crate) type Answer<T> = Result<T, LedgerError>;
 
-/// What became of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IngestOutcome {
-    /// New events were stored and folded.
-    Applied {
-        /// First new position.
-        first: Seq,
-        /// Last new position.
-        last: Seq,
-        /// Records among them that were stored raw and folded as nothing, and quarantined.
-        odd: u64,
-    },
-    /// Everything was known already.
-    Duplicate,
-    /// Records before the block are missing; nothing was stored.
-    Gap {
-        /// First and last missing position.
-        missing: (Seq, Seq),
-    },
-    /// The same position has other bytes here: the first stored stay, the block is in quarantine.
-    Equivocation {
-        /// First position that differs.
-        at: Seq,
-    },
-    /// The block continues another history: in quarantine, nothing was applied.
-    ChainBreak {
-        /// Position where it would have continued.
-        at: Seq,
-    },
-}
-
-impl IngestOutcome {
-    /// Stable word.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Applied { .. } => "applied",
-            Self::Duplicate => "duplicate",
-            Self::Gap { .. } => "gap",
-            Self::Equivocation { .. } => "equivocation",
-            Self::ChainBreak { .. } => "chain-break",
-        }
-    }
-}
-
-/// What became of a block, and what to tell its sender once the group is durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ingested {
-    /// What happened.
-    pub outcome: IngestOutcome,
-    /// The watermark after it.
-    pub ack: sync_core::Ack,
-}
+pub use sync_core::replica::{IngestOutcome, Ingested};

@@ -1,10 +1,11 @@
 //! State of the writer thread: connection, heads and fold rows in three layers (file, group, job).
 
 use crate::fold::FoldSet;
+use crate::generation::Generation;
 use crate::log::{self, Entry};
 use crate::schema::Owner;
 use rusqlite::Connection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use sync_model::{Direction, Epoch, LogId, Seq, StoreId, Text};
 
 /// Committed balances kept in memory between groups.
@@ -23,6 +24,8 @@ pub(crate) struct Core {
     pub(crate) job: FoldSet,
     /// First SQL error of the current group: nothing of the group may be committed after it.
     pub(crate) failure: Option<rusqlite::Error>,
+    /// The witness outside the file, at a store.
+    pub(crate) generation: Option<Generation>,
 }
 
 impl Core {
@@ -39,6 +42,7 @@ impl Core {
             group: FoldSet::default(),
             job: FoldSet::default(),
             failure: None,
+            generation: None,
         })
     }
 
@@ -100,8 +104,38 @@ impl Core {
     /// The store's own log.
     pub(crate) fn own(&self) -> Option<LogId> {
         match self.owner {
-            Owner::Store(store) => self.newest(store, Direction::Up),
+            // A closed log is one that this incarnation does not write, however new it is.
+            Owner::Store(store) => self.open_log(store, Direction::Up),
             Owner::Hq => None,
+        }
+    }
+
+    /// The log that this side writes for a store, if one is open.
+    pub(crate) fn open_log(&self, store: StoreId, direction: Direction) -> Option<LogId> {
+        let logs = self.logs_of(store, direction);
+        logs.into_iter().rev().find(|log| self.entry(*log).is_some_and(|entry| !entry.closed))
+    }
+
+    /// Every log of a store and direction, oldest epoch first.
+    pub(crate) fn logs_of(&self, store: StoreId, direction: Direction) -> Vec<LogId> {
+        let from = LogId { store, direction, epoch: Epoch(0) };
+        let upto = LogId { store, direction, epoch: Epoch(u32::MAX) };
+        let layers = [&self.job_heads, &self.group_heads, &self.heads];
+        let all: BTreeSet<LogId> =
+            layers.into_iter().flat_map(|heads| heads.range(from..=upto).map(|(log, _)| *log)).collect();
+        all.into_iter().collect()
+    }
+
+    /// No job of the present group has changed anything yet.
+    pub(crate) fn first_of_group(&self) -> bool {
+        self.group.rows() == 0 && self.group_heads.is_empty()
+    }
+
+    /// Tells the witness how far the own log has come.
+    pub(crate) fn witness(&mut self, flush: bool) {
+        let Some(log) = self.own() else { return };
+        if let (Some(entry), Some(generation)) = (self.entry(log), &mut self.generation) {
+            generation.note(log.epoch, entry.head, entry.link, flush);
         }
     }
 }

@@ -152,7 +152,12 @@ fn group(core: &mut Core, jobs: &mut VecDeque<Box<dyn Job>>, shared: &Arc<Shared
         return;
     }
     let note = CommitNote { heads: core.keep_group() };
-    *shared.own.lock().unwrap_or_else(PoisonError::into_inner) = core.own();
+    let own = core.own();
+    *shared.own.lock().unwrap_or_else(PoisonError::into_inner) = own;
+    if note.heads.iter().any(|(log, _)| Some(*log) == own) {
+        // After the commit and before anybody hears of it.
+        core.witness(false);
+    }
     for (job, outcome) in done {
         reply(job, outcome.map_err(LedgerError::Refused));
     }

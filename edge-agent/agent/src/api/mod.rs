@@ -11,6 +11,7 @@
 
 mod answer;
 mod batches;
+mod conflicts;
 mod fields;
 mod page;
 mod people;
@@ -82,6 +83,7 @@ fn till_routes() -> Router<Arc<Daemon>> {
         .route("/v1/stock", get(views::stock))
         .route("/v1/sync", get(views::sync))
         .route("/v1/alarms", get(people::alarms))
+        .route("/v1/conflicts", get(conflicts::conflicts))
         .route("/v1/cabinets/{id}/curve", get(views::curve))
         .route("/v1/doctor", get(people::doctor))
         .fallback(nowhere)

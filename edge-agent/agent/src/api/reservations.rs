@@ -14,7 +14,7 @@ use edge_api::{Offer, ReservationRequest};
 use edge_core::offer::{self, Standing};
 use serde::Deserialize;
 use std::sync::Arc;
-use sync_model::{Event, Milli, ReservationClosed, ReservationOpened, ReservationOutcome, Sku};
+use sync_model::{Milli, ReservationOpened, ReservationOutcome, Sku};
 
 /// Longest hold of a reservation.
 const HOLD_S_MAX: u32 = 30 * 86_400;
@@ -44,13 +44,17 @@ pub(crate) async fn offer(
     let channel = query.channel.ok_or_else(|| Refused::bad("channel", "?channel=name", "none"))?;
     let share_permille = share(&daemon, &channel)?;
     let store = daemon.store;
-    let (article, (on_hand, reserved)) = daemon
-        .read(move |reader| Ok((reader.article(store, sku)?, reader.on_hand(store, sku)?)))
+    let (article, (on_hand, reserved), rights) = daemon
+        .read(move |reader| {
+            Ok((reader.article(store, sku)?, reader.on_hand(store, sku)?, reader.rights_held(store, sku)?))
+        })
         .await
         .map_err(post::refused)?;
     let article = article.ok_or_else(|| Refused::not_found("article", sku))?;
     let standing = Standing { on_hand, reserved, safety: article.safety, unit: article.unit };
     let offered = if article.active { offer::offer(&standing, share_permille) } else { Milli::ZERO };
+    // Never more than the rights held: the rest may be promised elsewhere already.
+    let offered = rights.map_or(offered, |rights| offered.min(rights));
     Ok(ok(Offer {
         sku: sku.0,
         channel,
@@ -59,6 +63,7 @@ pub(crate) async fn offer(
         reserved_milli: reserved.0,
         safety_milli: article.safety.0,
         share_permille,
+        rights_milli: rights.map(|rights| rights.0),
     }))
 }
 
@@ -95,7 +100,7 @@ pub(crate) async fn reserve(
         })?;
         let expires = stamp.at.plus(i64::from(request.hold_s).saturating_mul(1_000));
         let opened = ReservationOpened { sku, quantity, channel, reference, expires };
-        Ok(draft.append(&Event::new(stamp, opened))?)
+        Ok(draft.promise(stamp, opened)?)
     })
     .await
 }
@@ -119,13 +124,7 @@ pub(crate) async fn close(
             if let Some((before, _)) = row.closed {
                 return Ok(Some((before, true)));
             }
-            let closed = ReservationClosed {
-                reservation,
-                sku: row.opened.sku,
-                quantity: row.opened.quantity,
-                outcome,
-            };
-            draft.append(&Event::new(stamp, closed))?;
+            draft.end_promise(stamp, reservation, outcome)?;
             Ok(Some((outcome, false)))
         })
         .await

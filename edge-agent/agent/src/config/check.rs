@@ -106,6 +106,29 @@ fn hq(config: &Config, complaints: &mut Complaints<'_>) {
     complaints.require(hq.hello_s >= 1, "hq.hello_s", "at least 1");
 }
 
+/// What is wrong with the files of `[hq.tls]`: missing, damaged, not belonging together, or another store's.
+pub(super) fn identity(config: &Config, root: &Node) -> Vec<ConfigError> {
+    let Some(tls) = config.hq.as_ref().and_then(|hq| hq.tls.as_ref()) else { return Vec::new() };
+    let mut complaints = Complaints { root, list: Vec::new() };
+    match tls.files().check() {
+        Ok(own) if own.name != config.store.id.to_string() => {
+            let expected = format!("the certificate of store {}", config.store.id);
+            complaints.add("hq.tls.cert", &expected, Some(format!("that of '{}'", own.name)));
+        }
+        Ok(_) => {}
+        Err(error) => {
+            let (sync_mqtt::TlsError::File { file, .. } | sync_mqtt::TlsError::Unfit { file, .. }) = &error;
+            let key = match file {
+                file if *file == tls.key => "hq.tls.key",
+                file if *file == tls.cert => "hq.tls.cert",
+                _ => "hq.tls.ca",
+            };
+            complaints.add(key, "CA, certificate and key that belong together", Some(error.to_string()));
+        }
+    }
+    complaints.list
+}
+
 fn channels(config: &Config, complaints: &mut Complaints<'_>) {
     for (name, permille) in &config.channels {
         let key = format!("channels.{name}");

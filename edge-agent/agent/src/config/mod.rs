@@ -103,6 +103,8 @@ pub struct Config {
     pub host: HostConfig,
     /// Device profiles by name.
     pub profiles: BTreeMap<String, Profile>,
+    /// What is wrong with the store's certificate files. `check` fails with it; a running store trades on without HQ.
+    pub identity: Vec<ConfigError>,
 }
 
 /// The file's own shape.
@@ -172,9 +174,16 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
             w1: shape.w1,
         },
         profiles,
+        identity: Vec::new(),
     };
     config.ledger.dir = base.join(&config.ledger.dir);
     config.api.socket = base.join(&config.api.socket);
+    if let Some(tls) = config.hq.as_mut().and_then(|hq| hq.tls.as_mut()) {
+        for file in [&mut tls.ca, &mut tls.cert, &mut tls.key] {
+            *file = base.join(&*file);
+        }
+    }
+    config.identity = check::identity(&config, &root);
     let complaints = check::check(&config, &root);
     if complaints.is_empty() { Ok(config) } else { Err(ConfigErrors(complaints)) }
 }

@@ -96,6 +96,27 @@ pub struct HqSection {
     /// Silence after which the store introduces itself again.
     #[serde(default = "default_hello_s")]
     pub hello_s: u64,
+    /// Identity for mutual TLS. Absent = plain MQTT, for development and private lines.
+    pub tls: Option<HqTlsSection>,
+}
+
+/// `[hq.tls]`: the store's identity, as `sync-hq ca enroll` wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HqTlsSection {
+    /// The CA that signs broker and stores.
+    pub ca: PathBuf,
+    /// This store's certificate; its common name is the store's number.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl HqTlsSection {
+    /// The files as the pipe takes them.
+    pub fn files(&self) -> sync_mqtt::TlsFiles {
+        sync_mqtt::TlsFiles { ca: self.ca.clone(), cert: self.cert.clone(), key: self.key.clone() }
+    }
 }
 
 fn default_mqtt_port() -> u16 {

@@ -81,6 +81,11 @@ impl SettleView {
         self.lock().ahead.replace(ahead) != Some(ahead)
     }
 
+    /// What was missing of a log came back.
+    pub(super) fn returned(&self, log: LogId) {
+        self.lock().ahead.take_if(|ahead| ahead.log == log);
+    }
+
     pub(super) fn set_aside(&self) {
         let mut state = self.lock();
         state.set_aside = state.set_aside.saturating_add(1);

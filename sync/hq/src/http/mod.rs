@@ -5,6 +5,7 @@
 
 mod metrics;
 mod read;
+mod shared;
 mod view;
 mod write;
 
@@ -74,6 +75,12 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/stores/{id}/money", get(read::money))
         .route("/v1/stores/{id}/summary", get(read::summary))
         .route("/v1/quarantine", get(read::quarantine))
+        .route("/v1/conflicts", get(shared::conflicts))
+        .route("/v1/transfers", get(shared::transfers))
+        .route("/v1/rights", get(shared::rights))
+        .route("/v1/stores/{id}/rights", post(shared::order_rights))
+        .route("/v1/stores/{id}/transfers/close", post(shared::close_transfer))
+        .route("/v1/stores/{id}/conflicts/{conflict}/settle", post(shared::settle))
         .route("/v1/stores/{id}/articles", post(write::articles))
         .route("/v1/stores/{id}/commands", post(write::commands))
         .route("/v1/verify", post(write::verify))

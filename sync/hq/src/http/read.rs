@@ -41,6 +41,7 @@ pub(super) async fn health(State(app): Shared) -> (StatusCode, Json<Value>) {
         "ledger": condition(&fleet.ledger),
         "acks_waiting": fleet.acks_waiting,
         "jobs_outstanding": fleet.jobs_outstanding,
+        "certificates": view::standing_counts(&fleet.standings),
         "ahead": fleet.stores.iter().filter(|(_, view)| view.ahead).map(|(store, _)| store.0).collect::<Vec<_>>(),
     });
     (code, Json(body))
@@ -60,7 +61,11 @@ pub(super) async fn stores(State(app): Shared) -> Answer {
     }
     let fleet = app.fleet.lock();
     let mut views: BTreeMap<StoreId, StoreView> = fleet.stores.clone();
+    let standings = fleet.standings.clone();
     drop(fleet);
+    for store in standings.keys() {
+        views.entry(*store).or_default();
+    }
     for store in heads_of.keys() {
         views.entry(*store).or_default();
     }
@@ -68,7 +73,9 @@ pub(super) async fn stores(State(app): Shared) -> Answer {
         .iter()
         .map(|(store, view)| {
             let heads = heads_of.get(store).map_or(&[][..], Vec::as_slice);
-            store_json(*store, view, heads, events_of.get(store).copied().unwrap_or(0))
+            let mut row = store_json(*store, view, heads, events_of.get(store).copied().unwrap_or(0));
+            row["certificate"] = standings.get(store).map_or(Value::Null, view::standing);
+            row
         })
         .collect();
     Ok(Json(json!({

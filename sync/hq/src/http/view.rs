@@ -1,7 +1,9 @@
 //! Facts as JSON for people and tests. The canonical bytes are the record; this is a rendering of it.
 
+use crate::identity::Standing;
 use serde_json::{Value, json};
-use sync_model::{Direction, Fact, LogId};
+use std::collections::BTreeMap;
+use sync_model::{Direction, Fact, LogId, StoreId};
 use sync_store::StoredEvent;
 
 macro_rules! bodies {
@@ -41,10 +43,44 @@ fn body(fact: &Fact) -> Value {
         ReservationOpened,
         ReservationClosed,
         ClockJumped,
+        PromiseOpened,
+        PromiseClosed,
+        RightsTaken,
+        RightsReturned,
+        RegisterWritten,
+        RegistryChanged,
+        ConflictSettled,
         ArticlesSet,
         Verdict,
         Command,
+        RightsIssued,
+        RightsGranted,
+        EpochFenced,
+        TransferClosed,
+        HqRegisterWritten,
+        HqRegistryChanged,
+        HqConflictSettled,
     )
+}
+
+/// How a store stands with the registry of certificates.
+pub(super) fn standing(standing: &Standing) -> Value {
+    let (until_s, reason) = match standing {
+        Standing::Valid { until_s, .. } => (Some(*until_s), None),
+        Standing::Expired { since_s } => (Some(*since_s), None),
+        Standing::Revoked(revocation) => (Some(revocation.at_s), Some(revocation.reason.as_str())),
+        Standing::Unknown => (None, None),
+    };
+    json!({"state": standing.word(), "until": until_s.map(sync_mqtt::day), "reason": reason})
+}
+
+/// Stores by their standing.
+pub(super) fn standing_counts(standings: &BTreeMap<StoreId, Standing>) -> Value {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for standing in standings.values() {
+        *counts.entry(standing.word()).or_default() += 1;
+    }
+    json!(counts)
 }
 
 /// One stored event.

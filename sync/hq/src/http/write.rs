@@ -21,7 +21,7 @@ const ARTICLES_MAX: usize = 5_000;
 const CHUNK: usize = 100;
 
 /// Reads a JSON body, with errors as JSON.
-fn json_of<T: DeserializeOwned>(
+pub(super) fn json_of<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<T, Failure> {
@@ -152,7 +152,7 @@ async fn known_versions(
     .await
 }
 
-async fn append(app: &App, store: StoreId, events: Vec<Event>) -> Result<Vec<EventId>, Failure> {
+pub(super) async fn append(app: &App, store: StoreId, events: Vec<Event>) -> Result<Vec<EventId>, Failure> {
     let ledger = app.ledger.clone();
     app.blocking(move || {
         ledger.call(move |draft| {

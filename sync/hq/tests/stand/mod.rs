@@ -17,7 +17,7 @@ use sync_model::{
     ReceiptLine, Sale, SaleLine, Seq, Sku, Stamp, StoreId, Tender, TenderKind, Text, TillId, UnixMillis,
 };
 use sync_mqtt::topic::{self, Leaf};
-use sync_mqtt::{Backoff, Pipe, PipeConfig, PipeError, PipeEvent, Publish, Will};
+use sync_mqtt::{Backoff, Pipe, PipeConfig, PipeError, PipeEvent, Publish, TlsFiles, Will};
 use sync_store::{Ledger, LedgerConfig, LedgerError, Owner, Reader};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Notify, watch};
@@ -40,12 +40,18 @@ pub(crate) struct Hq {
     ledger: PathBuf,
     broker_port: u16,
     http_port: u16,
+    /// Folder of the CA: mutual TLS.
+    identity: Option<PathBuf>,
 }
 
 impl Hq {
     pub(crate) fn start(ledger: &Path, broker_port: u16) -> Self {
+        Self::start_with(ledger, broker_port, None)
+    }
+
+    pub(crate) fn start_with(ledger: &Path, broker_port: u16, identity: Option<PathBuf>) -> Self {
         let http_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut hq = Self { child: None, ledger: ledger.to_owned(), broker_port, http_port };
+        let mut hq = Self { child: None, ledger: ledger.to_owned(), broker_port, http_port, identity };
         hq.restart();
         hq
     }
@@ -57,6 +63,7 @@ impl Hq {
             .args(["--broker", &format!("127.0.0.1:{}", self.broker_port)])
             .args(["--listen", &format!("127.0.0.1:{}", self.http_port)])
             .args(["--reconnect-max-ms", "200"])
+            .args(self.identity.iter().flat_map(|folder| [Path::new("--identity"), folder.as_path()]))
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -231,6 +238,10 @@ pub(crate) struct StandIn {
 
 impl StandIn {
     pub(crate) fn open(id: u32, folder: &Path, broker_port: u16) -> Self {
+        Self::open_with(id, folder, broker_port, None)
+    }
+
+    pub(crate) fn open_with(id: u32, folder: &Path, broker_port: u16, tls: Option<TlsFiles>) -> Self {
         let id = StoreId(id);
         let path = folder.join(format!("store-{id}.db"));
         let config = LedgerConfig {
@@ -245,7 +256,7 @@ impl StandIn {
         let grown = Arc::new(Notify::new());
         let bell = Arc::clone(&grown);
         ledger.on_commit(move |_| bell.notify_one());
-        let pump = Pump::new(id, ledger.clone(), broker_port, grown);
+        let pump = Pump::new(id, ledger.clone(), broker_port, grown, tls);
         let task = tokio::spawn(pump.run(stopped));
         Self { id, ledger, path, stop, task }
     }
@@ -305,12 +316,13 @@ struct Pump {
 }
 
 impl Pump {
-    fn new(id: StoreId, ledger: Ledger, broker_port: u16, grown: Arc<Notify>) -> Self {
+    fn new(id: StoreId, ledger: Ledger, broker_port: u16, grown: Arc<Notify>, tls: Option<TlsFiles>) -> Self {
         let mut config = PipeConfig::new("127.0.0.1", broker_port, format!("store-{id}"));
         config.subscriptions = topic::store_filters(id);
         config.will =
             Some(Will { topic: topic::name(id, Leaf::Presence), payload: b"0".to_vec(), retain: true });
         config.backoff = Backoff { min_ms: 20, max_ms: 200 };
+        config.tls = tls;
         let (pipe, events) = sync_mqtt::open(config);
         let reader = ledger.reader().unwrap();
         let down = reader
@@ -452,9 +464,14 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn connect(broker_port: u16, listen_for: StoreId) -> Self {
+        Self::connect_with(broker_port, listen_for, None).await
+    }
+
+    pub(crate) async fn connect_with(broker_port: u16, listen_for: StoreId, tls: Option<TlsFiles>) -> Self {
         let mut config = PipeConfig::new("127.0.0.1", broker_port, format!("peer-{listen_for}"));
         config.subscriptions = topic::store_filters(listen_for);
         config.packet_bytes_max = 1024 * 1024;
+        config.tls = tls;
         let (pipe, mut events) = sync_mqtt::open(config);
         while tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap() != PipeEvent::Up {}
         Self { pipe, events }

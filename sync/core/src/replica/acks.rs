@@ -6,13 +6,13 @@
 //! * The topic of a store retains one message, so a repetition (after the broker came back) names the newest epoch only;
 //!   older epochs are acknowledged again when the store sends them again.
 
-use std::collections::{BTreeMap, BTreeSet};
-use sync_core::{Ack, Link};
-use sync_model::{LogId, Seq, StoreId};
+use crate::{Ack, Link};
+use alloc::collections::{BTreeMap, BTreeSet};
+use sync_model::{Direction, Epoch, LogId, Seq, StoreId};
 
 /// Durable and unpublished acknowledgements of every up log.
 #[derive(Debug, Default)]
-pub(crate) struct Acks {
+pub(super) struct Acks {
     durable: BTreeMap<LogId, Ack>,
     due: BTreeMap<LogId, Ack>,
     repeat: BTreeSet<LogId>,
@@ -20,7 +20,7 @@ pub(crate) struct Acks {
 
 impl Acks {
     /// What a log has durably; nothing for a log that was never seen.
-    pub(crate) fn durable(&self, log: LogId) -> Ack {
+    pub(super) fn durable(&self, log: LogId) -> Ack {
         self.durable.get(&log).copied().unwrap_or(Ack {
             log,
             upto: Seq::ZERO,
@@ -30,12 +30,12 @@ impl Acks {
     }
 
     /// A watermark read from the ledger at start; not published by itself.
-    pub(crate) fn load(&mut self, log: LogId, upto: Seq, link: Link) {
+    pub(super) fn load(&mut self, log: LogId, upto: Seq, link: Link) {
         self.durable.insert(log, Ack { log, upto, link, gap: None });
     }
 
     /// A block was dealt with: its answer is due.
-    pub(crate) fn commit(&mut self, ack: Ack) {
+    pub(super) fn commit(&mut self, ack: Ack) {
         if ack.upto < self.durable(ack.log).upto {
             return;
         }
@@ -45,35 +45,49 @@ impl Acks {
     }
 
     /// The store greets with its log's end: it is told what is durable, and what is missing up to that end.
-    pub(crate) fn greet(&mut self, log: LogId, head: Seq) {
+    pub(super) fn greet(&mut self, log: LogId, head: Seq) {
         let known = self.durable(log);
         let gap = (head > known.upto).then(|| (known.upto.next(), head));
         self.due.insert(log, Ack { gap, ..known });
         self.repeat.remove(&log);
     }
 
+    /// Every log of a store.
+    pub(super) fn of_store(&self, store: StoreId) -> impl Iterator<Item = Ack> {
+        let from = LogId { store, direction: Direction::Up, epoch: Epoch(0) };
+        let upto = LogId { store, direction: Direction::Up, epoch: Epoch(u32::MAX) };
+        self.durable.range(from..=upto).map(|(_, ack)| *ack)
+    }
+
     /// The broker may have forgotten everything: each store's newest ack is due again.
-    pub(crate) fn repeat_all(&mut self) {
+    pub(super) fn repeat_all(&mut self) {
         let mut newest: BTreeMap<StoreId, LogId> = BTreeMap::new();
         newest.extend(self.durable.keys().map(|log| (log.store, *log)));
         self.repeat = newest.into_values().filter(|log| !self.due.contains_key(log)).collect();
     }
 
     /// What to publish next; fresh answers go before repetitions.
-    pub(crate) fn next(&self) -> Option<Ack> {
+    pub(super) fn next(&self) -> Option<Ack> {
         let repeat = || self.repeat.first().map(|log| self.durable(*log));
         self.due.values().next().copied().or_else(repeat)
     }
 
     /// The ack that [`Acks::next`] gave was handed over.
-    pub(crate) fn sent(&mut self, log: LogId) {
+    pub(super) fn sent(&mut self, log: LogId) {
         if self.due.remove(&log).is_none() {
             self.repeat.remove(&log);
         }
     }
 
+    /// An ack that was handed over did not go out.
+    pub(super) fn again(&mut self, ack: Ack) {
+        if ack.upto >= self.durable(ack.log).upto {
+            self.due.entry(ack.log).or_insert(ack);
+        }
+    }
+
     /// Acks that wait.
-    pub(crate) fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.due.len() + self.repeat.len()
     }
 }
@@ -81,7 +95,7 @@ impl Acks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sync_model::{Direction, Epoch};
+    use alloc::vec::Vec;
 
     fn log(store: u32, epoch: u32) -> LogId {
         LogId { store: StoreId(store), direction: Direction::Up, epoch: Epoch(epoch) }

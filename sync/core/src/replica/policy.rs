@@ -3,7 +3,7 @@
 //! Purpose: a store that sends nonsense for ever must fill neither HQ's file nor its own down log nor the line.
 //! Time is monotonic milliseconds and an argument.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
 use sync_model::{EventId, StoreId};
 
 /// Stores with their own allowance; any further ones share one.
@@ -61,30 +61,30 @@ impl Allowance {
 
 /// What may be done about a bad message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ruling {
+pub(super) struct Ruling {
     /// Keep the bytes.
-    pub(crate) keep: bool,
+    pub(super) keep: bool,
     /// Tell the sender at once.
-    pub(crate) nak: bool,
+    pub(super) nak: bool,
     /// Put it on record in the store's down log.
-    pub(crate) verdict: bool,
+    pub(super) verdict: bool,
 }
 
 /// The rate bounds of a fleet.
 #[derive(Debug)]
-pub(crate) struct Policy {
+pub(super) struct Policy {
     stores: BTreeMap<StoreId, Allowance>,
     /// For topics without a store, and for stores beyond [`STORES_MAX`].
     others: Allowance,
 }
 
 impl Policy {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { stores: BTreeMap::new(), others: Allowance::new() }
     }
 
     /// Rules on a bad message. Without a store there is nobody to answer.
-    pub(crate) fn rule(
+    pub(super) fn rule(
         &mut self,
         now_ms: u64,
         store: Option<StoreId>,

@@ -3,24 +3,25 @@
 //! A sender begins when the store shows itself (greeting, presence, or an ack) and ends when its will says that it left; what
 //! it did not acknowledge is sent when it returns.
 
-use crate::fleet::STORES_MAX;
-use std::collections::{BTreeMap, BTreeSet};
-use sync_core::{Ack, AckOutcome, Link, Nak, SendRange, Sender, SenderConfig};
+use crate::{Ack, AckOutcome, Link, Nak, SendRange, Sender, SenderConfig};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use sync_model::{LogId, Seq, StoreId};
 
 /// Ends of one down log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct DownEnds {
+pub(super) struct DownEnds {
     /// Written.
-    pub(crate) head: Seq,
+    pub(super) head: Seq,
     /// Durable at the store, as far as it said so.
-    pub(crate) acked: Seq,
+    pub(super) acked: Seq,
 }
 
 /// Every down log and the senders of the stores that are there.
 #[derive(Debug)]
-pub(crate) struct Down {
+pub(super) struct Down {
     config: SenderConfig,
+    stores_max: usize,
     logs: BTreeMap<LogId, DownEnds>,
     senders: BTreeMap<StoreId, Sender>,
     wake_of: BTreeMap<StoreId, u64>,
@@ -29,9 +30,10 @@ pub(crate) struct Down {
 }
 
 impl Down {
-    pub(crate) fn new(config: SenderConfig) -> Self {
+    pub(super) fn new(config: SenderConfig, stores_max: usize) -> Self {
         Self {
             config,
+            stores_max,
             logs: BTreeMap::new(),
             senders: BTreeMap::new(),
             wake_of: BTreeMap::new(),
@@ -41,14 +43,17 @@ impl Down {
     }
 
     /// A log as the ledger knows it at start.
-    pub(crate) fn load(&mut self, log: LogId, ends: DownEnds) {
+    pub(super) fn load(&mut self, log: LogId, ends: DownEnds) {
         self.logs.insert(log, ends);
     }
 
     /// A log has grown.
-    pub(crate) fn handle_head(&mut self, now: u64, log: LogId, head: Seq) {
+    pub(super) fn handle_head(&mut self, now: u64, log: LogId, head: Seq) {
         let ends = self.logs.entry(log).or_default();
         ends.head = ends.head.max(head);
+        if head <= ends.acked {
+            return;
+        }
         if let Some(sender) = self.senders.get_mut(&log.store) {
             sender.handle_head(now, log, head);
             self.plan(now, log.store);
@@ -56,7 +61,7 @@ impl Down {
     }
 
     /// The store is there. `told` is what it says to have, when it says so: a greeting restarts the sender where the two differ.
-    pub(crate) fn handle_there(&mut self, now: u64, store: StoreId, told: Option<Option<&Ack>>) {
+    pub(super) fn handle_there(&mut self, now: u64, store: StoreId, told: Option<Option<&Ack>>) {
         let agrees = |sender: &Sender, ack: Option<&Ack>| match ack {
             Some(ack) => sender.status().logs.iter().any(|log| log.log == ack.log && log.acked <= ack.upto),
             None => sender.status().logs.iter().all(|log| log.acked == Seq::ZERO),
@@ -66,7 +71,7 @@ impl Down {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        if !keep && (self.senders.len() < STORES_MAX || self.senders.contains_key(&store)) {
+        if !keep && (self.senders.len() < self.stores_max || self.senders.contains_key(&store)) {
             let sender = self.start(now, store, told);
             self.senders.insert(store, sender);
         }
@@ -74,6 +79,11 @@ impl Down {
             self.handle_ack(now, ack);
         }
         self.plan(now, store);
+    }
+
+    /// Whether the store has a sender.
+    pub(super) fn is_there(&self, store: StoreId) -> bool {
+        self.senders.contains_key(&store)
     }
 
     /// A sender for what the store lacks.
@@ -98,7 +108,7 @@ impl Down {
     }
 
     /// The store acknowledges. `None` when it has no sender.
-    pub(crate) fn handle_ack(&mut self, now: u64, ack: &Ack) -> Option<AckOutcome> {
+    pub(super) fn handle_ack(&mut self, now: u64, ack: &Ack) -> Option<AckOutcome> {
         let outcome = self.senders.get_mut(&ack.log.store)?.handle_ack(now, ack);
         if let AckOutcome::Advanced { log, upto } | AckOutcome::Regressed { log, upto } = outcome
             && let Some(ends) = self.logs.get_mut(&log)
@@ -109,8 +119,49 @@ impl Down {
         Some(outcome)
     }
 
+    /// Sends a store's own log back to it, from the position that it asks from.
+    pub(super) fn give_back(&mut self, now: u64, ask: &Ack, head: Seq) {
+        let store = ask.log.store;
+        let Some(sender) = self.senders.get_mut(&store) else { return };
+        sender.handle_head(now, ask.log, head);
+        sender.handle_ack(now, ask);
+        self.plan(now, store);
+    }
+
+    /// A log of HQ's came back from the store: both have it up to here, and it ends here.
+    pub(super) fn returned(&mut self, now: u64, log: LogId, upto: Seq) {
+        self.logs.insert(log, DownEnds { head: upto, acked: upto });
+        if let Some(sender) = self.senders.get_mut(&log.store) {
+            sender.forget(log);
+        }
+        self.plan(now, log.store);
+    }
+
+    /// Nothing more of a log of HQ's goes out, or it does again.
+    pub(super) fn hold(&mut self, now: u64, log: LogId, held: bool) {
+        if let Some(sender) = self.senders.get_mut(&log.store) {
+            sender.hold(log, held);
+        }
+        self.plan(now, log.store);
+    }
+
+    /// Where a log stands in the store's sender.
+    pub(super) fn position(&self, log: LogId) -> Option<crate::LogStatus> {
+        self.senders.get(&log.store)?.log(log)
+    }
+
+    /// The end of one down log.
+    pub(super) fn ends(&self, log: LogId) -> Option<DownEnds> {
+        self.logs.get(&log).copied()
+    }
+
+    /// The greatest epoch of a store's down logs.
+    pub(super) fn newest(&self, store: StoreId) -> Option<LogId> {
+        self.logs.keys().rev().find(|log| log.store == store).copied()
+    }
+
     /// The store refuses something.
-    pub(crate) fn handle_nak(&mut self, now: u64, store: StoreId, nak: &Nak) {
+    pub(super) fn handle_nak(&mut self, now: u64, store: StoreId, nak: &Nak) {
         if let Some(sender) = self.senders.get_mut(&store) {
             sender.handle_nak(now, nak);
             self.plan(now, store);
@@ -118,13 +169,13 @@ impl Down {
     }
 
     /// The store left.
-    pub(crate) fn handle_gone(&mut self, store: StoreId) {
+    pub(super) fn handle_gone(&mut self, store: StoreId) {
         self.senders.remove(&store);
         self.unplan(store);
     }
 
     /// The broker is there.
-    pub(crate) fn handle_up(&mut self, now: u64) {
+    pub(super) fn handle_up(&mut self, now: u64) {
         self.up = true;
         let stores: Vec<StoreId> = self.senders.keys().copied().collect();
         for store in stores {
@@ -136,7 +187,7 @@ impl Down {
     }
 
     /// The broker is gone.
-    pub(crate) fn handle_down(&mut self) {
+    pub(super) fn handle_down(&mut self) {
         self.up = false;
         for sender in self.senders.values_mut() {
             sender.handle_down();
@@ -146,7 +197,7 @@ impl Down {
     }
 
     /// What to send next, if anything is due.
-    pub(crate) fn poll(&mut self, now: u64) -> Option<SendRange> {
+    pub(super) fn poll(&mut self, now: u64) -> Option<SendRange> {
         while let Some((at, store)) = self.wakes.first().copied()
             && at <= now
         {
@@ -159,7 +210,7 @@ impl Down {
     }
 
     /// A block was handed over.
-    pub(crate) fn handle_sent(&mut self, now: u64, log: LogId, first: Seq, last: Seq, bytes: usize) {
+    pub(super) fn handle_sent(&mut self, now: u64, log: LogId, first: Seq, last: Seq, bytes: usize) {
         if let Some(sender) = self.senders.get_mut(&log.store) {
             sender.handle_sent(now, log, first, last, bytes);
         }
@@ -167,17 +218,18 @@ impl Down {
     }
 
     /// The log could not be read: ask again later.
-    pub(crate) fn postpone(&mut self, store: StoreId, until: u64) {
+    pub(super) fn postpone(&mut self, store: StoreId, until: u64) {
         self.plan_after(store, until);
     }
 
     /// When [`Down::poll`] is next worth asking.
-    pub(crate) fn next_wake(&self) -> Option<u64> {
+    pub(super) fn next_wake(&self) -> Option<u64> {
         self.wakes.first().map(|(at, _)| *at)
     }
 
-    /// Ends of every down log of a store, oldest epoch first.
-    pub(crate) fn logs(&self) -> impl Iterator<Item = (LogId, DownEnds)> {
+    /// Ends of every down log, by store, oldest epoch first.
+    #[cfg(test)]
+    pub(super) fn logs(&self) -> impl Iterator<Item = (LogId, DownEnds)> {
         self.logs.iter().map(|(log, ends)| (*log, *ends))
     }
 
@@ -218,7 +270,8 @@ mod tests {
     }
 
     fn down(logs: &[(u32, u64, u64)]) -> Down {
-        let mut down = Down::new(SenderConfig { linger_ms: 0, retry_min_ms: 100, ..SenderConfig::default() });
+        let mut down =
+            Down::new(SenderConfig { linger_ms: 0, retry_min_ms: 100, ..SenderConfig::default() }, 8);
         for (epoch, head, acked) in logs {
             down.load(log(*epoch), DownEnds { head: Seq(*head), acked: Seq(*acked) });
         }

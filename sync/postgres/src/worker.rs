@@ -1,0 +1,333 @@
+//! The worker thread: leases on time, batches in between, everything read again after any doubt.
+
+use crate::apply::{self, Failure};
+use crate::batch::{Entry, State, store_of};
+use crate::error::{ledger_error, refused_by_server};
+use crate::job::{Answer, Job};
+use crate::lease::{self, Claim, Held, bucket_of};
+use crate::session::Session;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use sync_core::Link;
+use sync_model::{Direction, Epoch, LogId, Seq, StoreId, Text};
+use sync_store::{CommitNote, LedgerError};
+use tokio::runtime::Runtime;
+
+/// Most jobs in one transaction.
+const JOBS_MAX: usize = 256;
+/// Most times one batch is planned: each further time needs fold rows that the last one did not ask for.
+const PLANS_MAX: usize = 16;
+/// Shortest and longest wait between connection attempts.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// How often the size of the database is asked, where it is limited.
+const SIZE_EVERY: Duration = Duration::from_secs(1);
+
+pub(crate) type CommitHook = Box<dyn Fn(&CommitNote) + Send>;
+pub(crate) type OwnerHook = Box<dyn Fn(&BTreeSet<i16>) + Send>;
+
+/// What the handles and the worker share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) commits: Mutex<Vec<CommitHook>>,
+    pub(crate) owners: Mutex<Vec<OwnerHook>>,
+    pub(crate) owned: Mutex<BTreeSet<i16>>,
+    pub(crate) fault: Mutex<Option<String>>,
+}
+
+/// How the worker works.
+pub(crate) struct Setup {
+    pub(crate) server: tokio_postgres::Config,
+    pub(crate) claim: Claim,
+    pub(crate) renew: Duration,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) software: Text<32>,
+}
+
+pub(crate) struct Worker {
+    setup: Setup,
+    shared: Arc<Shared>,
+    runtime: Runtime,
+    session: Option<Session>,
+    held: Held,
+    state: State,
+    tick_at: Instant,
+    retry: Duration,
+    retry_at: Instant,
+    size: Option<(Instant, u64)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Worker {
+    pub(crate) fn new(setup: Setup, shared: Arc<Shared>, runtime: Runtime) -> Self {
+        let state = State::new(setup.software.clone());
+        let now = Instant::now();
+        Self {
+            setup,
+            shared,
+            runtime,
+            session: None,
+            held: Held::new(),
+            state,
+            tick_at: now,
+            retry: RETRY.0,
+            retry_at: now,
+            size: None,
+        }
+    }
+
+    /// Runs until every handle is gone.
+    pub(crate) fn run(mut self, queue: &Receiver<Job>) {
+        loop {
+            let wait = self.tick_at.saturating_duration_since(Instant::now());
+            let mut jobs = Vec::new();
+            match queue.recv_timeout(wait) {
+                Ok(job) => jobs.push(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= self.tick_at {
+                self.tick();
+            }
+            if jobs.is_empty() {
+                continue;
+            }
+            while jobs.len() < JOBS_MAX
+                && let Ok(job) = queue.try_recv()
+            {
+                jobs.push(job);
+            }
+            self.batch(jobs);
+        }
+        if let Some(session) = &self.session
+            && let Err(error) = self.runtime.block_on(lease::release(session, &self.held))
+        {
+            tracing::warn!(%error, "leases not released: they expire");
+        }
+    }
+
+    fn fault(&self, fault: Option<String>) {
+        *lock(&self.shared.fault) = fault;
+    }
+
+    /// Connects where needed, renews leases, takes what may be taken.
+    fn tick(&mut self) {
+        if self.session.is_none() && Instant::now() < self.retry_at {
+            self.tick_at = self.retry_at;
+            return;
+        }
+        match self.try_tick() {
+            Ok(()) => {
+                self.fault(None);
+                self.retry = RETRY.0;
+                self.tick_at = Instant::now() + self.setup.renew;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no session with PostgreSQL");
+                self.lose(&error);
+            }
+        }
+    }
+
+    /// The session is gone or in doubt, and with it everything known.
+    fn lose(&mut self, error: &LedgerError) {
+        self.fault(Some(error.to_string()));
+        self.session = None;
+        self.held.clear();
+        self.state.forget();
+        self.retry_at = Instant::now() + self.retry;
+        self.retry = (self.retry * 2).min(RETRY.1);
+        self.tick_at = self.retry_at;
+    }
+
+    fn try_tick(&mut self) -> Result<(), LedgerError> {
+        let session = match self.session.take() {
+            Some(session) if !session.client.is_closed() => session,
+            _ => {
+                self.held.clear();
+                self.state.forget();
+                self.runtime.block_on(Session::open(&self.setup.server))?
+            }
+        };
+        let (claim, before) = (&self.setup.claim, &self.held);
+        let held = self.runtime.block_on(async {
+            let mut held = match before.is_empty() {
+                true => Held::new(),
+                false => lease::renew(&session, claim, before).await?,
+            };
+            held.append(&mut lease::acquire(&session, claim, &held).await?);
+            Ok::<_, tokio_postgres::Error>(held)
+        });
+        let held = held.map_err(|error| ledger_error("leases", &error))?;
+        if held != self.held {
+            tracing::info!(buckets = ?held.keys().collect::<Vec<_>>(), "leases changed");
+            self.state.forget();
+            self.held = held;
+            let loaded = self.runtime.block_on(load(&session, &self.held, &mut self.state));
+            loaded.map_err(|error| ledger_error("read logs", &error))?;
+        }
+        self.session = Some(session);
+        let owned: BTreeSet<i16> = self.held.keys().copied().collect();
+        let changed = std::mem::replace(&mut *lock(&self.shared.owned), owned.clone()) != owned;
+        if changed {
+            lock(&self.shared.owners).iter().for_each(|hook| hook(&owned));
+        }
+        Ok(())
+    }
+
+    /// One transaction over the jobs of owned buckets; the others are told at once.
+    fn batch(&mut self, jobs: Vec<Job>) {
+        if self.session.is_none() {
+            self.tick();
+        }
+        if self.session.is_none() {
+            let detail = lock(&self.shared.fault).clone().unwrap_or_default();
+            let error = LedgerError::Storage { context: "PostgreSQL is away".to_owned(), detail };
+            return jobs.into_iter().for_each(|job| reply(job, Err(error.clone())));
+        }
+        let (jobs, foreign): (Vec<Job>, Vec<Job>) = jobs
+            .into_iter()
+            .partition(|job| store_of(job).is_none_or(|store| self.held.contains_key(&bucket_of(store))));
+        for job in foreign {
+            let bucket = store_of(&job).map(bucket_of).unwrap_or_default();
+            let detail = format!("bucket {bucket} belongs to another worker");
+            reply(job, Err(LedgerError::Elsewhere { detail }));
+        }
+        if jobs.is_empty() {
+            return;
+        }
+        match self.try_batch(&jobs) {
+            Ok(answers) => {
+                let note = CommitNote { heads: self.state.keep_batch() };
+                jobs.into_iter().zip(answers).for_each(|(job, answer)| reply(job, answer));
+                if !note.heads.is_empty() {
+                    lock(&self.shared.commits).iter().for_each(|hook| hook(&note));
+                }
+            }
+            Err(failure) => {
+                let error = self.recover(failure);
+                tracing::error!(%error, jobs = jobs.len(), "ledger batch not committed");
+                jobs.into_iter().for_each(|job| reply(job, Err(error.clone())));
+            }
+        }
+    }
+
+    fn try_batch(&mut self, jobs: &[Job]) -> Result<Vec<Result<Answer, LedgerError>>, Refused> {
+        let session = self.session.as_mut().ok_or(Refused::Ledger(LedgerError::Closed))?;
+        if let Some(limit) = self.setup.max_bytes {
+            let bytes = match self.size {
+                Some((at, bytes)) if at.elapsed() < SIZE_EVERY => bytes,
+                _ => self.runtime.block_on(size(session)).map_err(Failure::from)?,
+            };
+            self.size = Some((Instant::now(), bytes));
+            if bytes > limit {
+                let detail = format!("the database has {bytes} bytes, {limit} are allowed");
+                return Err(Refused::Ledger(LedgerError::Full { detail }));
+            }
+        }
+        let wants = self.state.wants(jobs);
+        self.runtime.block_on(apply::fetch_wants(session, &wants, &mut self.state)).map_err(Failure::from)?;
+        for _ in 0..PLANS_MAX {
+            let answers: Vec<_> = jobs.iter().map(|job| self.state.run(job)).collect();
+            if self.runtime.block_on(apply::fetch_missing(session, &mut self.state)).map_err(Failure::from)? {
+                self.state.drop_batch();
+                continue;
+            }
+            self.runtime.block_on(apply::commit(session, &self.state, &self.held))?;
+            return Ok(answers);
+        }
+        let detail = format!("fold rows still missing after {PLANS_MAX} plans");
+        Err(Refused::Ledger(LedgerError::Storage { context: "PostgreSQL: plan".to_owned(), detail }))
+    }
+
+    /// Brings the worker back to what is certain; answers what the jobs are told.
+    fn recover(&mut self, refused: Refused) -> LedgerError {
+        match refused {
+            Refused::Ledger(error) => {
+                self.state.drop_batch();
+                error
+            }
+            Refused::Batch(Failure::Fenced(reason)) => {
+                self.state.forget();
+                // Reads logs and leases again, whether or not the leases changed.
+                self.held.clear();
+                self.tick();
+                apply::fenced(&reason)
+            }
+            Refused::Batch(Failure::Server(error)) => {
+                let fatal = error.as_db_error().is_some_and(|said| said.severity() != "ERROR");
+                let said = ledger_error("commit", &error);
+                if refused_by_server(&error) && !fatal {
+                    self.state.drop_batch();
+                } else {
+                    self.lose(&said);
+                }
+                said
+            }
+        }
+    }
+}
+
+/// Why a batch was not booked.
+enum Refused {
+    Ledger(LedgerError),
+    Batch(Failure),
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Batch(failure)
+    }
+}
+
+fn reply(job: Job, outcome: Result<Answer, LedgerError>) {
+    if catch_unwind(AssertUnwindSafe(|| job.answer(outcome))).is_err() {
+        tracing::error!("the reply of a ledger job panicked");
+    }
+}
+
+async fn size(session: &Session) -> Result<u64, tokio_postgres::Error> {
+    let row = session.client.query_one("SELECT pg_database_size(current_database())", &[]).await?;
+    Ok(row.get::<_, i64>(0).cast_unsigned())
+}
+
+/// Reads the logs of the held buckets.
+async fn load(session: &Session, held: &Held, state: &mut State) -> Result<(), tokio_postgres::Error> {
+    let buckets: Vec<i16> = held.keys().copied().collect();
+    let sql = "SELECT store, direction, epoch, id, head, link, acked, closed FROM log WHERE bucket = ANY($1)";
+    for row in session.client.query(sql, &[&buckets]).await? {
+        if let Some(log) = log_of(row.get(0), row.get(1), row.get(2)) {
+            let link = link_of(row.get(5));
+            let (head, acked): (i64, i64) = (row.get(4), row.get(6));
+            let entry = Entry {
+                number: row.get(3),
+                head: Seq(head.cast_unsigned()),
+                link,
+                acked: Seq(acked.cast_unsigned()),
+                acked_link: None,
+                closed: row.get(7),
+            };
+            state.heads.insert(log, entry);
+        }
+    }
+    Ok(())
+}
+
+/// A log's name from its columns; `None` for impossible values.
+pub(crate) fn log_of(store: i64, direction: i64, epoch: i64) -> Option<LogId> {
+    Some(LogId {
+        store: StoreId(u32::try_from(store).ok()?),
+        direction: Direction::from_code(u8::try_from(direction).ok()?)?,
+        epoch: Epoch(u32::try_from(epoch).ok()?),
+    })
+}
+
+/// A link column; a damaged one is a link that nothing hashes to.
+pub(crate) fn link_of(bytes: &[u8]) -> Link {
+    Link(bytes.try_into().unwrap_or_default())
+}

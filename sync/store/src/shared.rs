@@ -1,0 +1,698 @@
+//! What several writers touch: rights to shared stock, registers, the device registry, transfers between stores.
+//!
+//! Invariants
+//! * Rights are sums per (store, sku, epoch) over facts of two logs, each with one writer: HQ issues, grants and fences, the
+//!   store promises, takes and returns. The order in which the two logs are folded is no matter.
+//! * A store's own job may promise or return at most what its present epoch holds; goods that leave are never refused:
+//!   [`RightsTaken`] follows in the same job. HQ grants at most what the pool holds. So no right is in two hands.
+//! * Registers and the registry are states of `sync-registers`; the log is the gate's order, and (store, epoch) its actor.
+//!
+//! The count in a record is not used here: operations of one actor come in the order of its log, and a record that moved to
+//! another epoch (see `branch.rs`) counts there anew.
+
+use crate::Refusal;
+use crate::draft::Draft;
+use crate::fold::{FoldError, View};
+use crate::item::{Class, Item, ItemKey, Latest};
+use crate::schema::Owner;
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use sync_core::{PostingError, QUANTITY_MAX};
+use sync_model::{
+    DeviceEntry, DeviceId, Direction, Epoch, EpochFenced, Event, EventId, Fact, FactRef, FencedLine,
+    HqRegisterWritten, HqRegistryChanged, LogId, Milli, PromiseClosed, PromiseOpened, RegisterValue,
+    RegisterWritten, RegistryChanged, ReservationOpened, ReservationOutcome, RightsTaken, Sku, Stamp,
+    StoreId, Text, TransferLine, UnixMillis, WriteContext,
+};
+use sync_registers::{Actor, Change, Clock, Dot, Hlc, HlcClock, Register, Registry, Write};
+
+/// Articles in one fence.
+const FENCE_LINES_MAX: usize = 200;
+/// Local state: last reading of the hybrid clock, by store.
+const HLC_KEY: &str = "registers/hlc";
+
+/// Rights of one article held by one epoch of a store. Epoch 0 holds what the store put into the pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RightsItem {
+    /// Put into the pool.
+    pub issued: i64,
+    /// Granted by HQ.
+    pub granted: i64,
+    /// Promised to channels.
+    pub promised: i64,
+    /// Promises that were voided.
+    pub voided: i64,
+    /// Promises that were posted.
+    pub posted: i64,
+    /// Goods that left under posted promises.
+    pub fulfilled: i64,
+    /// Rights consumed by goods that left without a promise.
+    pub taken: i64,
+    /// Goods that left without either.
+    pub shortfall: i64,
+    /// Given back to HQ.
+    pub returned: i64,
+    /// Taken back by HQ.
+    pub fenced: i64,
+    /// How often HQ fenced the epoch.
+    pub fences: u32,
+}
+
+impl RightsItem {
+    /// What the epoch holds; below zero only when it spent on after a fence.
+    pub fn held(&self) -> i64 {
+        self.granted + self.voided - self.promised - self.taken - self.returned - self.fenced
+    }
+
+    /// What this row adds to the pool.
+    pub fn pool(&self) -> i64 {
+        self.issued - self.granted + self.returned + self.fenced - self.shortfall
+    }
+}
+
+/// Goods of one transfer as their sender wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SentItem {
+    pub(crate) sent: Option<(UnixMillis, StoreId)>,
+    pub(crate) lines: BTreeMap<Sku, i64>,
+    pub(crate) shrink: BTreeMap<Sku, i64>,
+    pub(crate) closed: bool,
+}
+
+/// Goods of one transfer as a receiver wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ArrivedItem {
+    pub(crate) lines: BTreeMap<Sku, i64>,
+}
+
+/// Marks a reservation as one that holds rights.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PromiseItem {
+    pub(crate) quantity: i64,
+}
+
+/// Somebody settled a conflict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SettledItem {
+    pub(crate) store: Latest<(UnixMillis, Text<32>)>,
+    pub(crate) hq: Latest<(UnixMillis, Text<32>)>,
+}
+
+pub(crate) fn rights_key(store: StoreId, sku: Sku, epoch: Epoch) -> ItemKey {
+    let key = [sku.0.to_be_bytes().as_slice(), &epoch.0.to_be_bytes()].concat();
+    ItemKey { store, class: Class::Rights, key }
+}
+
+/// Article and epoch of a rights row.
+pub(crate) fn rights_name(key: &[u8]) -> Option<(Sku, Epoch)> {
+    let (sku, epoch) = key.split_first_chunk::<8>()?;
+    Some((Sku(u64::from_be_bytes(*sku)), Epoch(u32::from_be_bytes(epoch.try_into().ok()?))))
+}
+
+pub(crate) fn arrived_key(store: StoreId, from: StoreId, of: FactRef) -> ItemKey {
+    let mut key = from.0.to_be_bytes().to_vec();
+    key.extend(ItemKey::fact(store, Class::Arrived, of).key);
+    ItemKey { store, class: Class::Arrived, key }
+}
+
+/// Refuses quantities that no fold can take. Called before anything is folded.
+pub(crate) fn check(fact: &Fact) -> Result<(), FoldError> {
+    let within = |sku: Sku, quantity: Milli, least: i64| match quantity.0 {
+        value if value >= least && value <= QUANTITY_MAX.0 => Ok(()),
+        _ => Err(FoldError::Posting(PostingError::Quantity { sku, quantity })),
+    };
+    match fact {
+        Fact::PromiseOpened(fact) => within(fact.sku, fact.quantity, 1),
+        Fact::PromiseClosed(fact) => within(fact.sku, fact.quantity, 1),
+        Fact::RightsTaken(fact) => {
+            [fact.posted, fact.rights, fact.shortfall].into_iter().try_for_each(|q| within(fact.sku, q, 0))
+        }
+        Fact::RightsReturned(fact) => within(fact.sku, fact.quantity, 1),
+        Fact::RightsIssued(fact) => within(fact.sku, fact.quantity, -QUANTITY_MAX.0),
+        Fact::RightsGranted(fact) => within(fact.sku, fact.quantity, 1),
+        Fact::EpochFenced(fact) => fact.lines.iter().try_for_each(|line| within(line.sku, line.quantity, 0)),
+        _ => Ok(()),
+    }
+}
+
+fn rights(
+    view: &mut View<'_>,
+    (store, sku, epoch): (StoreId, Sku, Epoch),
+    change: impl FnOnce(&mut RightsItem),
+) -> Result<(), FoldError> {
+    let changed = view.change(rights_key(store, sku, epoch), |item| {
+        if let Item::Rights(item) = item {
+            change(item);
+        }
+    });
+    Ok(changed?)
+}
+
+/// Folds one event, after its postings.
+pub(crate) fn fold(view: &mut View<'_>, id: EventId, event: &Event) -> Result<(), FoldError> {
+    let (store, epoch, by, at) = (id.log.store, id.log.epoch, FactRef::from(id), event.stamp.at);
+    match &event.fact {
+        Fact::PromiseOpened(fact) => open_promise(view, (store, by), at, fact),
+        Fact::PromiseClosed(fact) => close_promise(view, id, at, fact),
+        Fact::RightsTaken(fact) => rights(view, (store, fact.sku, epoch), |item| {
+            item.fulfilled += fact.posted.0;
+            item.taken += fact.rights.0;
+            item.shortfall += fact.shortfall.0;
+        }),
+        Fact::RightsReturned(fact) => {
+            rights(view, (store, fact.sku, epoch), |item| item.returned += fact.quantity.0)
+        }
+        Fact::RightsIssued(fact) => {
+            rights(view, (store, fact.sku, Epoch(0)), |item| item.issued += fact.quantity.0)
+        }
+        Fact::RightsGranted(fact) => {
+            rights(view, (store, fact.sku, fact.epoch), |item| item.granted += fact.quantity.0)
+        }
+        Fact::EpochFenced(fact) => {
+            rights(view, (store, Sku(0), fact.epoch), |item| item.fences = item.fences.saturating_add(1))?;
+            fact.lines.iter().try_for_each(|line| {
+                rights(view, (store, line.sku, fact.epoch), |item| item.fenced += line.quantity.0)
+            })
+        }
+        Fact::RegisterWritten(fact) => write(view, id, event, fact),
+        Fact::HqRegisterWritten(fact) => write(view, id, event, &fact.0),
+        Fact::RegistryChanged(fact) => register(view, id, event, fact),
+        Fact::HqRegistryChanged(fact) => register(view, id, event, &fact.0),
+        Fact::ConflictSettled(fact) => settle(view, id, at, (&fact.conflict, &fact.by)),
+        Fact::HqConflictSettled(fact) => settle(view, id, at, (&fact.0.conflict, &fact.0.by)),
+        _ => fold_transfer(view, (store, by), at, &event.fact),
+    }
+}
+
+fn open_promise(
+    view: &mut View<'_>,
+    (store, by): (StoreId, FactRef),
+    at: UnixMillis,
+    fact: &PromiseOpened,
+) -> Result<(), FoldError> {
+    rights(view, (store, fact.sku, by.epoch), |item| item.promised += fact.quantity.0)?;
+    view.change(ItemKey::fact(store, Class::Promise, by), |item| {
+        if let Item::Promise(item) = item {
+            item.quantity = fact.quantity.0;
+        }
+    })?;
+    let opened = ReservationOpened {
+        sku: fact.sku,
+        quantity: fact.quantity,
+        channel: fact.channel.clone(),
+        reference: fact.reference.clone(),
+        expires: fact.expires,
+    };
+    view.change(ItemKey::fact(store, Class::Reservation, by), |item| {
+        if let Item::Reservation(item) = item {
+            item.opened = Some((at, opened));
+        }
+    })?;
+    Ok(())
+}
+
+fn close_promise(
+    view: &mut View<'_>,
+    id: EventId,
+    at: UnixMillis,
+    fact: &PromiseClosed,
+) -> Result<(), FoldError> {
+    let store = id.log.store;
+    match fact.outcome {
+        ReservationOutcome::Voided => {
+            rights(view, (store, fact.sku, fact.promise.epoch), |item| item.voided += fact.quantity.0)?;
+        }
+        ReservationOutcome::Posted => {
+            rights(view, (store, fact.sku, id.log.epoch), |item| item.posted += fact.quantity.0)?;
+        }
+    }
+    view.change(ItemKey::fact(store, Class::Reservation, fact.promise), |item| {
+        if let Item::Reservation(item) = item {
+            item.closed.set(FactRef::from(id), (at, fact.outcome));
+        }
+    })?;
+    Ok(())
+}
+
+fn add_lines(sums: &mut BTreeMap<Sku, i64>, lines: &[TransferLine]) {
+    for line in lines {
+        let sum = sums.entry(line.sku).or_default();
+        *sum = sum.saturating_add(line.quantity.0);
+    }
+}
+
+fn fold_transfer(
+    view: &mut View<'_>,
+    (store, by): (StoreId, FactRef),
+    at: UnixMillis,
+    fact: &Fact,
+) -> Result<(), FoldError> {
+    match fact {
+        Fact::TransferOut(fact) => view.change(ItemKey::fact(store, Class::Sent, by), |item| {
+            if let Item::Sent(item) = item {
+                item.sent = Some((at, fact.to));
+                add_lines(&mut item.lines, &fact.lines);
+            }
+        })?,
+        Fact::TransferIn(fact) => view.change(arrived_key(store, fact.from, fact.of), |item| {
+            if let Item::Arrived(item) = item {
+                add_lines(&mut item.lines, &fact.lines);
+            }
+        })?,
+        Fact::TransferClosed(fact) => view.change(ItemKey::fact(store, Class::Sent, fact.of), |item| {
+            if let Item::Sent(item) = item {
+                add_lines(&mut item.shrink, &fact.lines);
+                item.closed = true;
+            }
+        })?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn settle(
+    view: &mut View<'_>,
+    id: EventId,
+    at: UnixMillis,
+    (conflict, who): (&Text<32>, &Text<32>),
+) -> Result<(), FoldError> {
+    view.change(settled_key(id.log.store, conflict.as_str()), |item| {
+        if let Item::Settled(item) = item {
+            let side = if id.log.direction == Direction::Up { &mut item.store } else { &mut item.hq };
+            side.set(FactRef::from(id), (at, who.clone()));
+        }
+    })?;
+    Ok(())
+}
+
+pub(crate) fn settled_key(store: StoreId, conflict: &str) -> ItemKey {
+    ItemKey { store, class: Class::Settled, key: conflict.as_bytes().to_vec() }
+}
+
+pub(crate) fn register_key(store: StoreId, name: &str) -> ItemKey {
+    ItemKey { store, class: Class::Register, key: name.as_bytes().to_vec() }
+}
+
+pub(crate) fn registry_key(store: StoreId) -> ItemKey {
+    ItemKey { store, class: Class::Registry, key: Vec::new() }
+}
+
+/// First bytes of a hash over an event, for the gate.
+fn digest(event: &Event) -> [u8; 8] {
+    let record = event.to_record().unwrap_or_default();
+    let mut digest = [0; 8];
+    let mut hasher = blake3::Hasher::new_derive_key("steelyard 2026 register operation 1");
+    hasher.update(&record).finalize_xof().fill(&mut digest);
+    digest
+}
+
+/// What the writer had seen, as the gate takes it.
+fn seen(context: &WriteContext, actor: Actor) -> Clock {
+    context.seen.iter().filter(|(who, _)| *who != actor.0).map(|(who, count)| (Actor(*who), *count)).collect()
+}
+
+fn refused(error: sync_registers::GateError) -> FoldError {
+    FoldError::Gate { code: error.code(), detail: error.to_string() }
+}
+
+fn write(view: &mut View<'_>, id: EventId, event: &Event, fact: &RegisterWritten) -> Result<(), FoldError> {
+    let key = register_key(id.log.store, fact.name.as_str());
+    let mut state = match view.item(&key)? {
+        Some(Item::Register(state)) => state,
+        _ => Register::default(),
+    };
+    let actor = Actor::of(id.log);
+    let dot = state.next(actor, Hlc(fact.write.hlc), fact.value.clone()).dot;
+    let write =
+        Write { dot, hlc: Hlc(fact.write.hlc), seen: seen(&fact.write, actor), value: fact.value.clone() };
+    state.apply(write, digest(event)).map_err(refused)?;
+    view.job.items.insert(key, Item::Register(state));
+    Ok(())
+}
+
+fn register(
+    view: &mut View<'_>,
+    id: EventId,
+    event: &Event,
+    fact: &RegistryChanged,
+) -> Result<(), FoldError> {
+    let key = registry_key(id.log.store);
+    let mut state = match view.item(&key)? {
+        Some(Item::Registry(state)) => state,
+        _ => Registry::default(),
+    };
+    let (actor, hlc) = (Actor::of(id.log), Hlc(fact.write.hlc));
+    let dot: Dot = state.next(actor, hlc, fact.device.clone(), fact.entry.clone()).write.dot;
+    let write = Write { dot, hlc, seen: seen(&fact.write, actor), value: fact.entry.clone() };
+    state.apply(Change { key: fact.device.clone(), write }, digest(event)).map_err(refused)?;
+    view.job.items.insert(key, Item::Registry(state));
+    Ok(())
+}
+
+/// Rights rows by store and epoch.
+type Rows = BTreeMap<(StoreId, Epoch), RightsItem>;
+
+/// Store, key and body as stored.
+type StoredRow = (u32, Vec<u8>, Vec<u8>);
+
+impl Draft<'_> {
+    /// Rights rows of one article: of one store, or of all.
+    fn rights_rows(&mut self, store: Option<StoreId>, sku: Sku) -> Result<Rows, Refusal> {
+        let sql = "SELECT i.store, i.key, i.body FROM (SELECT DISTINCT store FROM log) AS l CROSS JOIN item AS i
+                   ON i.store = l.store WHERE i.class = ?1 AND i.key >= ?2 AND i.key < ?3 AND (?4 IS NULL OR l.store = ?4)";
+        let (from, upto) = (sku.0.to_be_bytes(), sku.0.saturating_add(1).to_be_bytes());
+        let read = |conn: &rusqlite::Connection| -> rusqlite::Result<Vec<StoredRow>> {
+            let keys = params![Class::Rights.code(), from, upto, store.map(|store| store.0)];
+            conn.prepare_cached(sql)?
+                .query_map(keys, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect()
+        };
+        let found = read(self.conn());
+        let mut rows = Rows::new();
+        for (store, key, body) in self.sql(found)? {
+            if let (Some((_, epoch)), Some(Item::Rights(item))) =
+                (rights_name(&key), Item::from_body(Class::Rights, &body))
+            {
+                rows.insert((StoreId(store), epoch), item);
+            }
+        }
+        self.view(|view| {
+            for layer in [view.group, &*view.job] {
+                for (key, item) in &layer.items {
+                    let Item::Rights(item) = item else { continue };
+                    let Some((of, epoch)) = rights_name(&key.key) else { continue };
+                    if of == sku && store.is_none_or(|store| store == key.store) {
+                        rows.insert((key.store, epoch), *item);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    fn rights_row(&mut self, store: StoreId, sku: Sku, epoch: Epoch) -> Result<RightsItem, Refusal> {
+        let key = rights_key(store, sku, epoch);
+        Ok(match self.view(|view| view.item(&key))? {
+            Some(Item::Rights(item)) => item,
+            _ => RightsItem::default(),
+        })
+    }
+
+    fn fenced(&mut self, store: StoreId, epoch: Epoch) -> Result<bool, Refusal> {
+        Ok(self.rights_row(store, Sku(0), epoch)?.fences > 0)
+    }
+
+    fn own(&self) -> Result<LogId, Refusal> {
+        let log = match self.owner() {
+            Owner::Store(store) => self.newest_log(store, Direction::Up),
+            Owner::Hq => None,
+        };
+        log.ok_or_else(|| Refusal::new("no-log", "HQ has no log of its own"))
+    }
+
+    /// What the store may promise of an article now; `None` when the article is not under shared rights here.
+    pub fn rights(&mut self, sku: Sku) -> Result<Option<Milli>, Refusal> {
+        let log = self.own()?;
+        let rows = self.rights_rows(Some(log.store), sku)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        if self.fenced(log.store, log.epoch)? {
+            return Ok(Some(Milli::ZERO));
+        }
+        let held = rows.get(&(log.store, log.epoch)).map_or(0, RightsItem::held);
+        Ok(Some(Milli(held.max(0))))
+    }
+
+    /// Promises stock to a channel: with rights where the article is under shared rights, else a plain reservation.
+    pub fn promise(&mut self, stamp: Stamp, opened: ReservationOpened) -> Result<EventId, Refusal> {
+        if self.rights(opened.sku)?.is_none() {
+            return self.append(&Event::new(stamp, opened));
+        }
+        let ReservationOpened { sku, quantity, channel, reference, expires } = opened;
+        self.append(&Event::new(stamp, PromiseOpened { sku, quantity, channel, reference, expires }))
+    }
+
+    /// Ends a reservation or promise.
+    pub fn end_promise(
+        &mut self,
+        stamp: Stamp,
+        promise: FactRef,
+        outcome: ReservationOutcome,
+    ) -> Result<EventId, Refusal> {
+        let unknown = || Refusal::new("unknown-reservation", format!("reservation {promise} does not exist"));
+        let row = self.reservation(promise)?.ok_or_else(unknown)?;
+        let (sku, quantity) = (row.opened.sku, row.opened.quantity);
+        let fact: Fact = if self.is_promise(promise)? {
+            PromiseClosed { promise, sku, quantity, outcome }.into()
+        } else {
+            sync_model::ReservationClosed { reservation: promise, sku, quantity, outcome }.into()
+        };
+        self.append(&Event::new(stamp, fact))
+    }
+
+    fn is_promise(&mut self, promise: FactRef) -> Result<bool, Refusal> {
+        let key = ItemKey::fact(self.own()?.store, Class::Promise, promise);
+        Ok(self.view(|view| view.item(&key))?.is_some())
+    }
+
+    /// What a store may not write. Goods that leave are never refused here.
+    pub(crate) fn check_shared(&mut self, fact: &Fact) -> Result<(), Refusal> {
+        match fact {
+            Fact::ReservationOpened(fact) if self.rights(fact.sku)?.is_some() => {
+                let detail = format!("article {} is under shared rights: promise it with them", fact.sku);
+                Err(Refusal::new("needs-rights", detail))
+            }
+            Fact::PromiseOpened(fact) => self.check_held(fact.sku, fact.quantity),
+            Fact::RightsReturned(fact) => self.check_held(fact.sku, fact.quantity),
+            Fact::ReservationClosed(fact) if self.is_promise(fact.reservation)? => {
+                let detail = format!("reservation {} holds rights: close the promise", fact.reservation);
+                Err(Refusal::new("reservation-mismatch", detail))
+            }
+            Fact::PromiseClosed(fact) => {
+                let promise = fact.promise;
+                let row = if self.is_promise(promise)? { self.reservation(promise)? } else { None };
+                let row = row.ok_or_else(|| {
+                    Refusal::new("unknown-reservation", format!("promise {promise} does not exist"))
+                })?;
+                if row.closed.is_some() {
+                    let detail = format!("promise {promise} has ended already");
+                    return Err(Refusal::new("reservation-closed", detail));
+                }
+                if (row.opened.sku, row.opened.quantity) != (fact.sku, fact.quantity) {
+                    let detail = format!("promise {promise} is for other goods");
+                    return Err(Refusal::new("reservation-mismatch", detail));
+                }
+                Ok(())
+            }
+            Fact::RightsTaken(_) => {
+                Err(Refusal::new("not-by-hand", "rights are taken by the fact that takes the goods"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_held(&mut self, sku: Sku, quantity: Milli) -> Result<(), Refusal> {
+        let held = self.rights(sku)?.unwrap_or(Milli::ZERO);
+        if quantity > held {
+            return Err(Refusal::new(
+                "no-rights",
+                format!("{quantity} of article {sku} wanted, rights to {held} held"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Goods left: posted promises cover them first, then rights, the rest is a shortfall.
+    pub(crate) fn take_rights(&mut self, id: EventId, event: &Event) -> Result<(), Refusal> {
+        let mut gone: BTreeMap<Sku, i64> = BTreeMap::new();
+        let mut leave = |sku: Sku, quantity: Milli| {
+            let sum = gone.entry(sku).or_default();
+            *sum = sum.saturating_add(quantity.0);
+        };
+        match &event.fact {
+            Fact::Sale(sale) => sale.lines.iter().for_each(|line| leave(line.sku, line.quantity)),
+            Fact::Waste(waste) => leave(waste.sku, waste.quantity),
+            Fact::TransferOut(out) => out.lines.iter().for_each(|line| leave(line.sku, line.quantity)),
+            _ => return Ok(()),
+        }
+        for (sku, quantity) in gone.into_iter().filter(|(_, quantity)| *quantity > 0) {
+            let Some(held) = self.rights(sku)? else { continue };
+            let row = self.rights_row(id.log.store, sku, id.log.epoch)?;
+            let posted = quantity.min((row.posted - row.fulfilled).max(0));
+            let rights = (quantity - posted).min(held.0);
+            let shortfall = quantity - posted - rights;
+            let (posted, rights, shortfall) = (Milli(posted), Milli(rights), Milli(shortfall));
+            let taken = RightsTaken { sku, of: FactRef::from(id), posted, rights, shortfall };
+            self.write(id.log, &Event::new(event.stamp, taken))?;
+        }
+        Ok(())
+    }
+
+    /// What HQ may not write.
+    pub(crate) fn check_office(&mut self, store: StoreId, fact: &Fact) -> Result<(), Refusal> {
+        let wanted = match fact {
+            Fact::RightsGranted(grant) => {
+                let known = self.newest_log(store, Direction::Up).map(|log| log.epoch);
+                if known != Some(grant.epoch) || self.fenced(store, grant.epoch)? {
+                    let detail =
+                        format!("epoch {} of store {store} is fenced or not its newest", grant.epoch);
+                    return Err(Refusal::new("wrong-epoch", detail));
+                }
+                Some((grant.sku, grant.quantity.0))
+            }
+            Fact::RightsIssued(issue) if issue.quantity.0 < 0 => Some((issue.sku, -issue.quantity.0)),
+            _ => None,
+        };
+        let Some((sku, quantity)) = wanted else { return Ok(()) };
+        let pool = self.pool(sku)?;
+        if quantity > pool.0 {
+            let detail = format!("{} of article {sku} wanted, the pool has {pool}", Milli(quantity));
+            return Err(Refusal::new("pool-empty", detail));
+        }
+        Ok(())
+    }
+
+    /// Rights of an article that HQ holds itself.
+    pub fn pool(&mut self, sku: Sku) -> Result<Milli, Refusal> {
+        let rows = self.rights_rows(None, sku)?;
+        Ok(Milli(rows.values().fold(0_i64, |sum, row| sum.saturating_add(row.pool()))))
+    }
+
+    /// Grants rights to the newest epoch of a store.
+    pub fn grant(
+        &mut self,
+        stamp: Stamp,
+        store: StoreId,
+        sku: Sku,
+        quantity: Milli,
+    ) -> Result<EventId, Refusal> {
+        let log = self
+            .newest_log(store, Direction::Up)
+            .ok_or_else(|| Refusal::new("wrong-epoch", format!("nothing was heard of store {store} yet")))?;
+        let grant = sync_model::RightsGranted { epoch: log.epoch, sku, quantity };
+        self.append_down(store, &Event::new(stamp, grant))
+    }
+
+    /// Fences an epoch: it may promise no more, and what HQ knows it to hold goes back to the pool.
+    pub fn fence(&mut self, stamp: Stamp, store: StoreId, epoch: Epoch) -> Result<Vec<EventId>, Refusal> {
+        let log = LogId { store, direction: Direction::Up, epoch };
+        let (upto, _) = self.head(log)?.ok_or_else(|| {
+            Refusal::new("wrong-epoch", format!("no epoch {epoch} of store {store} is known"))
+        })?;
+        let mut lines = Vec::new();
+        for sku in self.articles_with_rights(store)? {
+            let held = self.rights_row(store, sku, epoch)?.held();
+            if sku != Sku(0) && held > 0 {
+                lines.push(FencedLine { sku, quantity: Milli(held) });
+            }
+        }
+        let mut chunks: Vec<Vec<FencedLine>> = lines.chunks(FENCE_LINES_MAX).map(<[_]>::to_vec).collect();
+        if chunks.is_empty() {
+            chunks.push(Vec::new());
+        }
+        let fence = |lines| Event::new(stamp, EpochFenced { epoch, upto, lines });
+        chunks.into_iter().map(|lines| self.append_down(store, &fence(lines))).collect()
+    }
+
+    fn articles_with_rights(&mut self, store: StoreId) -> Result<Vec<Sku>, Refusal> {
+        let sql = "SELECT key FROM item WHERE store = ?1 AND class = ?2";
+        let read = |conn: &rusqlite::Connection| -> rusqlite::Result<Vec<Vec<u8>>> {
+            let keys = params![store.0, Class::Rights.code()];
+            conn.prepare_cached(sql)?.query_map(keys, |row| row.get(0))?.collect()
+        };
+        let found = read(self.conn());
+        let mut keys = self.sql(found)?;
+        self.view(|view| {
+            for layer in [view.group, &*view.job] {
+                let rights =
+                    layer.items.keys().filter(|key| key.store == store && key.class == Class::Rights);
+                keys.extend(rights.map(|key| key.key.clone()));
+            }
+            Ok(())
+        })?;
+        let mut skus: Vec<Sku> = keys.iter().filter_map(|key| Some(rights_name(key)?.0)).collect();
+        skus.sort_unstable();
+        skus.dedup();
+        Ok(skus)
+    }
+
+    /// Actor that this ledger writes as, for one store. Nobody's name when the next event opens a new log: a write in it has
+    /// seen every earlier epoch as another's.
+    fn actor(&self, store: StoreId) -> Actor {
+        let direction = match self.owner() {
+            Owner::Store(_) => Direction::Up,
+            Owner::Hq => Direction::Down,
+        };
+        let open = self
+            .newest_log(store, direction)
+            .filter(|log| self.entry(*log).is_some_and(|entry| !entry.closed));
+        open.map_or(Actor(u64::MAX), Actor::of)
+    }
+
+    /// The next reading of the hybrid clock, after every reading in `heard` that is not too far ahead.
+    fn hlc(&mut self, stamp: Stamp, heard: &[Hlc]) -> Result<Hlc, Refusal> {
+        let kept = self.state(HLC_KEY)?.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
+        let mut clock = HlcClock::after(Hlc(kept.unwrap_or(0)));
+        for reading in heard {
+            clock.witness(*reading, stamp.at, stamp.clock);
+        }
+        let next = clock.tick(stamp.at);
+        self.put_state(HLC_KEY, Some(&next.0.to_be_bytes()))?;
+        Ok(next)
+    }
+
+    /// Writes a register of a store: at the store, or at HQ for it.
+    pub fn write_register(
+        &mut self,
+        stamp: Stamp,
+        store: StoreId,
+        name: Text<64>,
+        value: RegisterValue,
+    ) -> Result<EventId, Refusal> {
+        let key = register_key(store, name.as_str());
+        let state = match self.view(|view| view.item(&key))? {
+            Some(Item::Register(state)) => state,
+            _ => Register::default(),
+        };
+        let heard: Vec<Hlc> = state.standing().iter().map(|write| write.hlc).collect();
+        let hlc = self.hlc(stamp, &heard)?;
+        let next = state.next(self.actor(store), hlc, value);
+        let fact = RegisterWritten { name, value: next.value.clone(), write: context(&next) };
+        match self.owner() {
+            Owner::Store(_) => self.append(&Event::new(stamp, fact)),
+            Owner::Hq => self.append_down(store, &Event::new(stamp, HqRegisterWritten(fact))),
+        }
+    }
+
+    /// Adds, describes or removes a device of a store's registry: at the store, or at HQ for it.
+    pub fn change_registry(
+        &mut self,
+        stamp: Stamp,
+        store: StoreId,
+        device: DeviceId,
+        entry: Option<DeviceEntry>,
+    ) -> Result<EventId, Refusal> {
+        let key = registry_key(store);
+        let state = match self.view(|view| view.item(&key))? {
+            Some(Item::Registry(state)) => state,
+            _ => Registry::default(),
+        };
+        let heard: Vec<Hlc> =
+            state.histories().flat_map(|(_, history)| history.standing()).map(|write| write.hlc).collect();
+        let hlc = self.hlc(stamp, &heard)?;
+        let Change { key: device, write } = state.next(self.actor(store), hlc, device, entry);
+        let fact = RegistryChanged { device, entry: write.value.clone(), write: context(&write) };
+        match self.owner() {
+            Owner::Store(_) => self.append(&Event::new(stamp, fact)),
+            Owner::Hq => self.append_down(store, &Event::new(stamp, HqRegistryChanged(fact))),
+        }
+    }
+}
+
+fn context<V>(write: &Write<V>) -> WriteContext {
+    let seen = write.seen.iter().map(|(actor, count)| (actor.0, *count)).collect();
+    WriteContext { count: write.dot.count, hlc: write.hlc.0, seen }
+}

@@ -1,0 +1,41 @@
+//! `sync-verify`: checks a ledger file, a captured stream or a settlement statement, offline, against public keys.
+//!
+//! Exit codes: 0 everything checked holds, 1 something does not hold (each finding is named), 2 usage, 3 a file cannot be
+//! read. With `--json` one line of `steelyard.verify/1` on standard output, whatever the outcome but usage.
+#![allow(clippy::print_stdout, reason = "a program whose output is its report")]
+
+mod args;
+mod capture;
+mod ledger;
+mod report;
+mod statement;
+mod stream;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use report::{Report, Unreadable};
+use std::process::ExitCode;
+
+fn check(command: &Command) -> Result<Report, Unreadable> {
+    match command {
+        Command::Ledger { file, seals, keys } => ledger::check(file, seals.as_deref(), keys),
+        Command::Capture { file, sealed, keys } => capture::check(file, *sealed, keys),
+        Command::Statement { file, root, proof, ledger, keys } => {
+            statement::check(file, root.as_deref(), proof.as_deref(), ledger.as_deref(), keys)
+        }
+        Command::Compare { left, right } => statement::compare(left, right),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (text, code) = match check(&arguments.command) {
+        Ok(report) => {
+            let code = if report.holds() { 0 } else { 1 };
+            (if arguments.json { report.json() } else { report.text() }, code)
+        }
+        Err(unreadable) => (if arguments.json { unreadable.json() } else { format!("{unreadable}\n") }, 3),
+    };
+    print!("{text}");
+    ExitCode::from(code)
+}
