@@ -8,7 +8,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use hil_demo::{Options, crash};
-use hil_xtask::{bench, bench_codec, suite, tidy, workspace_root};
+use hil_xtask::{bench, bench_codec, setup, suite, tidy, workspace_root};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -96,6 +96,7 @@ fn run(task: Task) -> Result<bool> {
     match task {
         Task::Test => suite::run(&root),
         Task::Demo { once, json, seed, programs } => {
+            setup::packages()?;
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             let options = Options { seed, json, programs, profiles: root.join("configs/devices") };
             wait(async {
@@ -103,6 +104,7 @@ fn run(task: Task) -> Result<bool> {
             })
         }
         Task::Crash { rounds, seed, json, programs } => {
+            setup::packages()?;
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             wait(crash::campaign(crash::Options { rounds, seed, json, programs }))
         }

@@ -58,7 +58,8 @@ fn components() -> Result<()> {
     Ok(())
 }
 
-fn packages() -> Result<()> {
+/// Installs the distribution's packages that are missing: all that a store on this machine needs.
+pub fn packages() -> Result<()> {
     let absent = || PACKAGES.iter().filter(|(_, there)| !there()).map(|(name, _)| *name).collect::<Vec<_>>();
     let missing = absent();
     if missing.is_empty() {
@@ -124,9 +125,13 @@ fn quiet(program: &str, args: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Runs an installer. Its output goes to standard error: standard output may belong to a JSON line.
 fn run(command: &mut Command) -> Result<()> {
-    let status =
-        command.stdin(Stdio::null()).status().with_context(|| format!("{command:?} does not start"))?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("{command:?} does not start"))?;
     if !status.success() {
         bail!("{command:?} ended with {status}");
     }
