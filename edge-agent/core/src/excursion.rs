@@ -36,7 +36,7 @@
 //! so that none is raised twice. A limit taken out of the configuration returns its alarm at the next value.
 
 use crate::Moment;
-use crate::saved::{Restored, open, seal};
+use crate::saved::{Restored, reopen, seal};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use sync_model::{AlarmKind, AlarmRef, MilliCelsius, UnixMillis};
@@ -296,17 +296,9 @@ impl Watch {
 
     /// The cabinet as it was saved; `None` when nothing was.
     pub fn from_bytes(limits: Limits, bytes: Option<&[u8]>) -> (Self, Restored) {
-        let mut watch = Self::new(limits);
-        let restored = match bytes.map(|bytes| open(VERSION, bytes)) {
-            None => Restored::Fresh,
-            Some(Ok(state)) => {
-                watch.state = state;
-                watch.resumed = true;
-                Restored::Intact
-            }
-            Some(Err(damage)) => Restored::Damaged(damage),
-        };
-        (watch, restored)
+        let (state, restored) = reopen(VERSION, bytes);
+        let resumed = restored == Restored::Intact;
+        (Self { state, resumed, ..Self::new(limits) }, restored)
     }
 
     /// Bytes to store with the decisions of a step.
@@ -524,17 +516,9 @@ impl FlagWatch {
 
     /// The condition as it was saved; `None` when nothing was.
     pub fn from_bytes(kind: AlarmKind, delay_ms: u64, bytes: Option<&[u8]>) -> (Self, Restored) {
-        let mut watch = Self::new(kind, delay_ms);
-        let restored = match bytes.map(|bytes| open(VERSION, bytes)) {
-            None => Restored::Fresh,
-            Some(Ok(state)) => {
-                watch.state = state;
-                watch.resumed = true;
-                Restored::Intact
-            }
-            Some(Err(damage)) => Restored::Damaged(damage),
-        };
-        (watch, restored)
+        let (state, restored) = reopen(VERSION, bytes);
+        let resumed = restored == Restored::Intact;
+        (Self { state, resumed, ..Self::new(kind, delay_ms) }, restored)
     }
 
     /// Bytes to store with the decisions of a step.

@@ -86,6 +86,15 @@ pub(crate) fn open<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, 
     }
 }
 
+/// The saved state of a device; the default state when nothing was saved or the bytes are damaged.
+pub(crate) fn reopen<T: DeserializeOwned + Default>(version: u8, bytes: Option<&[u8]>) -> (T, Restored) {
+    match bytes.map(|bytes| open(version, bytes)) {
+        None => (T::default(), Restored::Fresh),
+        Some(Ok(state)) => (state, Restored::Intact),
+        Some(Err(damage)) => (T::default(), Restored::Damaged(damage)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -154,6 +154,8 @@ pub(crate) struct Inputs {
 /// Runs until `stop` turns true; gives the order channel back for the next run.
 pub(crate) async fn run(daemon: Arc<Daemon>, inputs: Inputs) -> mpsc::Receiver<Order> {
     let Inputs { mut events, mut orders, tags, mut stop } = inputs;
+    // Unbounded in type, bounded by the ledger's queue and one group: this loop alone submits with it, and a loop that does
+    // not read results submits nothing.
     let (done, mut results) = mpsc::unbounded_channel();
     // Job numbers of different runs must differ: an answer to an earlier run's job may still come.
     let desk = Desk { daemon: daemon.clone(), done, jobs: Cell::new(daemon.clock.mono_ms() << 16) };
