@@ -16,8 +16,8 @@ type Package = (&'static str, fn() -> bool);
 /// What the far ends need.
 const PACKAGES: &[Package] = &[
     ("mosquitto", || hil_rig::processes::find_program("mosquitto").is_some()),
-    ("postgresql-15", || hil_rig::postgres::find_server_program("initdb").is_some()),
-    ("postgresql-client-15", || hil_rig::postgres::find_server_program("psql").is_some()),
+    ("postgresql", || hil_rig::postgres::find_server_program("initdb").is_some()),
+    ("postgresql-client", || hil_rig::postgres::find_server_program("psql").is_some()),
     ("dbus", || hil_rig::processes::find_program("dbus-daemon").is_some()),
     ("python3", || hil_rig::processes::find_program("python3").is_some()),
     ("python3-venv", || quiet("python3", &["-c", "import venv, ensurepip"])),
@@ -31,6 +31,7 @@ pub fn prepare() -> Result<Tools> {
     components()?;
     packages()?;
     hil_rig::python::Venv::ready().context("the Python far ends (BlueZoo, pymodbus)")?;
+    hil_rig::python::Venv::for_checks().context("the Python that checks the wire format (zstandard)")?;
     Ok(Tools { cargo_deny: cargo_deny()? })
 }
 
