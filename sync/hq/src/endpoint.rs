@@ -5,6 +5,7 @@ use crate::fleet::{SharedFleet, stamp};
 use crate::http;
 use crate::identity::{RegistryError, Roster};
 use crate::target::{BrokerAddress, StoreTarget};
+use crate::vault::Vault;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,12 +113,13 @@ impl Endpoint {
         let fleet = SharedFleet::new();
         let grown = Arc::new(GrownHeads::default());
         let noted = Arc::clone(&grown);
-        ledger.on_commit(move |note| noted.note(&note.heads));
+        let vault = Vault::Sqlite(ledger.clone());
+        vault.on_commit(move |note| noted.note(&note.heads));
 
         let (stop, stop_seen) = watch::channel(false);
         let pipe = sync_mqtt::open(pipe_config(&config));
         let (mut engine, inputs) =
-            Engine::new(pipe, ledger.clone(), fleet.clone(), grown, config.sender, stop_seen.clone())?;
+            Engine::new(pipe, vault.clone(), fleet.clone(), grown, config.sender, stop_seen.clone())?;
         engine.set_roster(roster);
         let (ended, engine_ended) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Handle::current();
@@ -129,7 +131,7 @@ impl Endpoint {
                 drop(ended);
             })
             .map_err(EndpointError::Thread)?;
-        let http = tokio::spawn(http::serve(listener, ledger.clone(), fleet, stop_seen));
+        let http = tokio::spawn(http::serve(listener, vault, fleet, stop_seen));
         tracing::info!(%address, "HTTP up");
         Ok(Self { address, stop, engine_ended: Some(engine_ended), http, ledger })
     }

@@ -11,6 +11,7 @@ mod jobs;
 
 use crate::fleet::{STORES_MAX, SharedFleet};
 use crate::identity::Roster;
+use crate::vault::{Vault, VaultReader};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use sync_core::replica::hq::{Hub, HubConfig};
 use sync_core::replica::{Incoming, Position, Token};
 use sync_model::{Direction, LogId, Seq};
 use sync_mqtt::{Pipe, PipeEvent};
-use sync_store::{Ingested, Ledger, LedgerError, Reader};
+use sync_store::{Ingested, LedgerError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -64,8 +65,8 @@ enum Done {
 /// Everything the loop owns.
 pub(crate) struct Engine {
     pipe: Pipe,
-    ledger: Ledger,
-    reader: Reader,
+    ledger: Vault,
+    reader: VaultReader,
     fleet: SharedFleet,
     grown: Arc<GrownHeads>,
     hub: Hub,
@@ -89,7 +90,7 @@ impl Engine {
     /// Loads the watermarks and readies the loop.
     pub(crate) fn new(
         (pipe, events): (Pipe, mpsc::Receiver<PipeEvent>),
-        ledger: Ledger,
+        ledger: Vault,
         fleet: SharedFleet,
         grown: Arc<GrownHeads>,
         sender: SenderConfig,

@@ -22,6 +22,7 @@ mod fleet;
 mod http;
 pub mod identity;
 mod target;
+mod vault;
 
 pub use endpoint::{Endpoint, EndpointConfig, EndpointError};
 pub use target::{BrokerAddress, StoreTarget, TargetError, loopback};

@@ -2,6 +2,7 @@
 
 use super::{Done, Engine};
 use crate::fleet::{now_unix, stamp};
+use crate::vault::Note;
 use std::sync::Arc;
 use sync_core::replica::{
     Alarm, Effect, Incoming, IngestFailure, Leaf, Origin, Publish, Sign, Token, Unsent, What,
@@ -38,23 +39,23 @@ impl Engine {
             Effect::Preview { store, block } => {
                 tracing::debug!(%store, log = %block.log, first = %block.first, last = %block.last(), "ahead of its turn");
             }
-            Effect::RecordAck(ack) => self.submit_note(move |draft| draft.acked(&ack)),
+            Effect::RecordAck(ack) => self.submit_note(Note::Acked(ack)),
             Effect::Quarantine { origin, code, detail, raw } => {
                 let source = match origin {
                     Origin::Leaf(store, leaf) => topic::name(store, leaf),
                     Origin::Stray(topic) => topic,
                 };
                 tracing::warn!(topic = source, code, detail, bytes = raw.len(), "message kept aside");
-                let received = now_unix();
-                self.submit_note(move |draft| draft.quarantine(&source, code, &detail, &raw, received));
+                let (code, received) = (code.to_owned(), now_unix());
+                self.submit_note(Note::Quarantine { source, code, detail, raw, received });
             }
             Effect::Verdict { store, code, detail, of } => self.submit_verdict(store, code, &detail, of),
             Effect::OrderEpoch { store, log } => {
                 tracing::error!(%store, %log, "a log contradicts itself: ordering a new epoch");
                 let event = Event::new(stamp(), Command::OpenEpoch);
-                self.submit_note(move |draft| draft.append_down(store, &event).map(drop));
+                self.submit_note(Note::Say { store, event });
             }
-            Effect::OpenEpoch { log, .. } => self.submit_note(move |draft| draft.close_down(log)),
+            Effect::OpenEpoch { log, .. } => self.submit_note(Note::CloseDown(log)),
             Effect::Seen { store, sign, retained } => self.show_sign(store, sign, retained),
             Effect::Alarm(alarm) => self.show_alarm(&alarm),
         }
@@ -98,11 +99,9 @@ impl Engine {
         let (log, first, last) = (block.log, block.first, block.last());
         let (job, done, stamp) = (Arc::new(block), self.done.clone(), stamp());
         let block = Arc::clone(&job);
-        let submitted = self.ledger.submit(
-            move |draft| draft.take_in(&job, stamp).map(|taken| taken.ingested),
-            // The loop outlives its jobs except at a stop, when nobody waits for the answer.
-            move |result| drop(done.send(Done::Block { token, block, result })),
-        );
+        // The loop outlives its jobs except at a stop, when nobody waits for the answer.
+        let reply = Box::new(move |result| drop(done.send(Done::Block { token, block, result })));
+        let submitted = self.ledger.take_in(job, stamp, reply);
         if submitted.is_err() {
             tracing::debug!(%store, %log, %first, %last, "block not taken: the store sends it again");
             let now = self.now();
@@ -115,7 +114,7 @@ impl Engine {
         self.fleet.lock().counters.verdicts += 1;
         let verdict = Verdict { of, code: Text::lossy(code), detail: Text::lossy(detail) };
         let event = Event::new(stamp(), verdict);
-        self.submit_note(move |draft| draft.append_down(store, &event).map(drop));
+        self.submit_note(Note::Say { store, event });
     }
 
     /// Notes a sign of life; a retained message is an old one and only tells state.

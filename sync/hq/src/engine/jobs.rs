@@ -2,14 +2,12 @@
 
 use super::effects::evidence;
 use super::{Done, Engine};
+use crate::vault::Note;
 use sync_core::replica::{Incoming, IngestFailure, Token};
-use sync_store::{Draft, IngestOutcome, Ingested, LedgerError, Refusal};
+use sync_store::{IngestOutcome, Ingested, LedgerError, Refusal};
 
 /// How often a failing ledger is tried while no store sends anything.
 const PROBE_MS: u64 = 5_000;
-
-/// Rows and bytes per row that a trial writes and removes again: enough to need new pages.
-const PROBE: (u8, usize) = (8, 4_096);
 
 impl Engine {
     /// Tries a failing ledger now and then, so that health recovers without traffic.
@@ -19,20 +17,12 @@ impl Engine {
             return;
         }
         self.probe_at = now.saturating_add(PROBE_MS);
-        let (rows, bytes) = PROBE;
-        self.submit_note(move |draft| {
-            let keys: Vec<String> = (0..rows).map(|row| format!("probe-{row}")).collect();
-            keys.iter().try_for_each(|key| draft.put_state(key, Some(&vec![0x5a; bytes])))?;
-            keys.iter().try_for_each(|key| draft.put_state(key, None))
-        });
+        self.submit_note(Note::Probe);
     }
 
-    pub(super) fn submit_note(
-        &mut self,
-        job: impl FnOnce(&mut Draft<'_>) -> Result<(), Refusal> + Send + 'static,
-    ) {
+    pub(super) fn submit_note(&mut self, note: Note) {
         let done = self.done.clone();
-        let submitted = self.ledger.submit(job, move |result| drop(done.send(Done::Noted(result))));
+        let submitted = self.ledger.note(note, Box::new(move |result| drop(done.send(Done::Noted(result)))));
         self.count_submit(submitted);
     }
 

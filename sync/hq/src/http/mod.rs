@@ -10,6 +10,7 @@ mod view;
 mod write;
 
 use crate::fleet::SharedFleet;
+use crate::vault::{Vault, VaultReader};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use sync_model::StoreId;
-use sync_store::{Ledger, LedgerError, Reader};
+use sync_store::LedgerError;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore, watch};
 
@@ -35,7 +36,7 @@ const PAGE: &str = include_str!("../../web/index.html");
 
 /// What every handler shares.
 pub(crate) struct App {
-    ledger: Ledger,
+    ledger: Vault,
     fleet: SharedFleet,
     turns: Arc<Semaphore>,
     /// Writers of articles take turns: versions are read, then assigned.
@@ -47,7 +48,7 @@ pub(crate) struct App {
 /// Serves until told to stop.
 pub(crate) async fn serve(
     listener: TcpListener,
-    ledger: Ledger,
+    ledger: Vault,
     fleet: SharedFleet,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -170,7 +171,7 @@ impl App {
     /// Runs a read with a connection of its own.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Reader) -> Result<T, LedgerError> + Send + 'static,
+        read: impl FnOnce(&VaultReader) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Failure> {
         let ledger = self.ledger.clone();
         self.blocking(move || ledger.reader().and_then(|reader| read(&reader))).await

@@ -3,6 +3,7 @@
 use super::write::{append, json_of};
 use super::{Answer, App, Failure, Shared, store_of};
 use crate::fleet::stamp;
+use crate::vault::Order;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -162,12 +163,12 @@ pub(super) async fn order_rights(
             append(&app, store, vec![Event::new(now, fact)]).await?
         }
         RightsBody::Grant { sku, quantity_milli } => {
-            let grant =
-                move || ledger.call(move |draft| draft.grant(now, store, Sku(sku), Milli(quantity_milli)));
-            vec![app.blocking(grant).await?]
+            let order = Order::Grant { stamp: now, store, sku: Sku(sku), quantity: Milli(quantity_milli) };
+            app.blocking(move || ledger.order(order)).await?
         }
         RightsBody::Fence { epoch } => {
-            app.blocking(move || ledger.call(move |draft| draft.fence(now, store, Epoch(epoch)))).await?
+            let order = Order::Fence { stamp: now, store, epoch: Epoch(epoch) };
+            app.blocking(move || ledger.order(order)).await?
         }
     };
     created(store, &ids)

@@ -2,6 +2,7 @@
 
 use super::{Answer, App, Failure, Shared, store_of};
 use crate::fleet::stamp;
+use crate::vault::Order;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -154,12 +155,7 @@ async fn known_versions(
 
 pub(super) async fn append(app: &App, store: StoreId, events: Vec<Event>) -> Result<Vec<EventId>, Failure> {
     let ledger = app.ledger.clone();
-    app.blocking(move || {
-        ledger.call(move |draft| {
-            events.iter().map(|event| draft.append_down(store, event)).collect::<Result<Vec<_>, _>>()
-        })
-    })
-    .await
+    app.blocking(move || ledger.order(Order::Append { store, events })).await
 }
 
 #[derive(Deserialize)]
