@@ -107,9 +107,14 @@ impl Generation {
     }
 
     /// Goes on from what was read, or from nothing.
-    pub(crate) fn begin(ledger: &Path, found: Option<Witness>, incarnation: [u8; 16], boot: u64) -> Self {
+    pub(crate) fn begin(
+        ledger: &Path,
+        found: Option<Witness>,
+        machine: [u8; 16],
+        incarnation: [u8; 16],
+        boot: u64,
+    ) -> Self {
         let counter = found.map_or(0, |found| found.counter);
-        let machine = machine();
         let (epoch, seq, link) = (Epoch(0), Seq::ZERO, Link([0; 32]));
         let now = Witness { counter, machine, incarnation, boot, epoch, seq, link };
         Self { path: Self::path(ledger), file: None, now, unflushed: 0 }
@@ -165,8 +170,25 @@ impl Drop for Generation {
     }
 }
 
+/// What a ledger asks its surroundings for: who this machine is, and random bits for a new incarnation. Everybody takes
+/// [`Identity::of_this_machine`]; a simulation gives its own, so that a run can be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Names the machine; zeros where nothing does.
+    pub machine: [u8; 16],
+    /// Taken for the next incarnation, if one begins at this open.
+    pub incarnation: [u8; 16],
+}
+
+impl Identity {
+    /// What the system says, and fresh random bits.
+    pub fn of_this_machine() -> Self {
+        Self { machine: machine(), incarnation: random() }
+    }
+}
+
 /// This machine, as far as the system names it; zeros where it does not.
-pub(crate) fn machine() -> [u8; 16] {
+fn machine() -> [u8; 16] {
     let Ok(text) = std::fs::read_to_string("/etc/machine-id") else { return [0; 16] };
     if text.trim().is_empty() {
         return [0; 16];
@@ -175,7 +197,7 @@ pub(crate) fn machine() -> [u8; 16] {
 }
 
 /// A new incarnation.
-pub(crate) fn random() -> [u8; 16] {
+fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     if read.is_err() {
@@ -195,7 +217,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("ledger.db");
         assert_eq!(Generation::read(&ledger), None);
-        let mut generation = Generation::begin(&ledger, None, [7; 16], 3);
+        let mut generation = Generation::begin(&ledger, None, [5; 16], [7; 16], 3);
         for seq in 1..=5 {
             generation.note(Epoch(2), Seq(seq), Link([9; 32]), seq == 5);
         }

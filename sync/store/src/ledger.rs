@@ -1,6 +1,7 @@
 //! The ledger as everybody else holds it: a cheap handle to the writer thread and to the file.
 
 use crate::draft::Draft;
+use crate::generation::Identity;
 use crate::open;
 use crate::reader::Reader;
 use crate::schema::{self, Owner};
@@ -69,8 +70,17 @@ impl std::fmt::Debug for Ledger {
 impl Ledger {
     /// Opens, checks, migrates, and where needed salvages, then starts the writer.
     pub fn open(config: LedgerConfig, stamp: Stamp) -> Result<(Self, OpenReport), LedgerError> {
+        Self::open_as(config, stamp, Identity::of_this_machine())
+    }
+
+    /// [`Ledger::open`] on a named machine.
+    pub fn open_as(
+        config: LedgerConfig,
+        stamp: Stamp,
+        identity: Identity,
+    ) -> Result<(Self, OpenReport), LedgerError> {
         let lock = open::lock(&config.path)?;
-        let (core, report) = open::open(&config, stamp)?;
+        let (core, report) = open::open(&config, stamp, identity)?;
         let shared = Arc::new(Shared::default());
         *shared.own.lock().unwrap_or_else(PoisonError::into_inner) = core.own();
         let (queue, jobs) = sync_channel(config.queue.max(1));

@@ -48,6 +48,7 @@ pub use folder::{
     Cell, Column, FOLD_TABLES, FoldRow, FoldTable, Folder, POSITION_NUMBER_MAX, POSITION_SEQ_MAX,
     SEAL_DISTANCE, TICKET_TABLE, position, position_parts, read_article,
 };
+pub use generation::Identity;
 pub use inbox::{ConflictRow, ConflictSide, RegisterRow, RightsRow, TransferRow};
 pub use ledger::{Ledger, LedgerConfig};
 pub use reader::Reader;

@@ -4,7 +4,7 @@
 //! foreign file, no space). Damage is never such an error: the file is set aside and a fresh one takes its place.
 
 use crate::draft::Draft;
-use crate::generation::{self, Generation, Witness};
+use crate::generation::{Generation, Identity, Witness};
 use crate::ledger::{LedgerConfig, core};
 use crate::log;
 use crate::schema::{self, APPLICATION_ID, Owner, SCHEMA};
@@ -66,7 +66,11 @@ enum Found {
 }
 
 /// Opens the file and brings it into a state the writer can work on.
-pub(crate) fn open(config: &LedgerConfig, stamp: Stamp) -> Result<(Core, OpenReport), LedgerError> {
+pub(crate) fn open(
+    config: &LedgerConfig,
+    stamp: Stamp,
+    identity: Identity,
+) -> Result<(Core, OpenReport), LedgerError> {
     let path = &config.path;
     let mut salvaged = salvage::resume(config)?;
     let existed = path.exists();
@@ -86,7 +90,7 @@ pub(crate) fn open(config: &LedgerConfig, stamp: Stamp) -> Result<(Core, OpenRep
     };
     let context = || format!("open {}", path.display());
     let conn = schema::connect(path).map_err(|error| LedgerError::sql(context(), &error))?;
-    let (core, restored) = prepare(config, conn, from, stamp).map_err(|error| match error {
+    let (core, restored) = prepare(config, conn, (from, stamp, identity)).map_err(|error| match error {
         LedgerError::Storage { detail, .. } => LedgerError::Storage { context: context(), detail },
         other => other,
     })?;
@@ -101,8 +105,7 @@ pub(crate) fn open(config: &LedgerConfig, stamp: Stamp) -> Result<(Core, OpenRep
 fn prepare(
     config: &LedgerConfig,
     conn: Connection,
-    from: i64,
-    stamp: Stamp,
+    (from, stamp, identity): (i64, Stamp, Identity),
 ) -> Result<(Core, bool), LedgerError> {
     let sql = |error: rusqlite::Error| LedgerError::sql("prepare", &error);
     conn.execute_batch("BEGIN IMMEDIATE").map_err(sql)?;
@@ -118,7 +121,7 @@ fn prepare(
     }
     let restored = mark.as_deref() == Some(b"backup");
     let mut core = core(config, conn).map_err(sql)?;
-    let found = witnessed(config, &mut core).map_err(sql)?;
+    let found = witnessed(config, &mut core, identity).map_err(sql)?;
     if matches!(config.owner, Owner::Store(_)) {
         let reason = match (mark, core.own()) {
             (Some(_), _) if restored => Some(EpochReason::Restored),
@@ -150,7 +153,7 @@ struct Testimony {
 }
 
 /// Compares the file with the witness beside it, and readies the witness for this run.
-fn witnessed(config: &LedgerConfig, core: &mut Core) -> rusqlite::Result<Testimony> {
+fn witnessed(config: &LedgerConfig, core: &mut Core, identity: Identity) -> rusqlite::Result<Testimony> {
     let mut found = Testimony { reason: None, above: Epoch(0) };
     if core.owner == Owner::Hq {
         return Ok(found);
@@ -164,29 +167,28 @@ fn witnessed(config: &LedgerConfig, core: &mut Core) -> rusqlite::Result<Testimo
     if let (Some(own), Some(incarnation)) = (core.own(), incarnation) {
         found.reason = match &witness {
             None => Some(EpochReason::Restored),
-            Some(witness) => compare(core, own, incarnation, boot, witness)?,
+            Some(witness) => compare(core, own, (identity.machine, incarnation), boot, witness)?,
         };
     }
     let keep = incarnation.filter(|_| found.reason.is_none());
-    let incarnation = keep.unwrap_or_else(generation::random);
+    let incarnation = keep.unwrap_or(identity.incarnation);
     if let Some(reason) = found.reason {
         tracing::error!(path = %config.path.display(), ?reason, "the ledger is not the one this gateway wrote last");
     }
     let boot = boot.max(witness.map_or(0, |witness| witness.boot)).saturating_add(1);
     schema::put_meta(&core.conn, "incarnation", &incarnation)?;
     schema::put_meta(&core.conn, "boot", &boot.to_be_bytes())?;
-    core.generation = Some(Generation::begin(&config.path, witness, incarnation, boot));
+    core.generation = Some(Generation::begin(&config.path, witness, identity.machine, incarnation, boot));
     Ok(found)
 }
 
 fn compare(
     core: &Core,
     own: LogId,
-    incarnation: [u8; 16],
+    (machine, incarnation): ([u8; 16], [u8; 16]),
     boot: u64,
     witness: &Witness,
 ) -> rusqlite::Result<Option<EpochReason>> {
-    let machine = generation::machine();
     let moved = witness.machine != machine && witness.machine != [0; 16] && machine != [0; 16];
     if moved || witness.incarnation != incarnation {
         return Ok(Some(EpochReason::Restored));
