@@ -1,12 +1,16 @@
 //! Facts: what happened. Bodies are postcard-encoded structs whose layout is frozen by `tests/golden.rs`.
 
+mod checkpoint;
 mod device;
+mod evidence;
 mod hq;
 mod shared;
 mod stock;
 mod trade;
 
+pub use checkpoint::*;
 pub use device::*;
+pub use evidence::*;
 pub use hq::*;
 pub use shared::*;
 pub use stock::*;
@@ -84,11 +88,12 @@ facts! {
     ReservationOpened(RESERVATION_OPENED), ReservationClosed(RESERVATION_CLOSED), ClockJumped(CLOCK_JUMPED),
     PromiseOpened(PROMISE_OPENED), PromiseClosed(PROMISE_CLOSED), RightsTaken(RIGHTS_TAKEN),
     RightsReturned(RIGHTS_RETURNED), RegisterWritten(REGISTER_WRITTEN), RegistryChanged(REGISTRY_CHANGED),
-    ConflictSettled(CONFLICT_SETTLED),
+    ConflictSettled(CONFLICT_SETTLED), StatementSigned(STATEMENT_SIGNED), StatementPart(STATEMENT_PART),
     ArticlesSet(ARTICLES_SET), Verdict(VERDICT), Command(COMMAND),
     RightsIssued(RIGHTS_ISSUED), RightsGranted(RIGHTS_GRANTED), EpochFenced(EPOCH_FENCED),
     TransferClosed(TRANSFER_CLOSED), HqRegisterWritten(HQ_REGISTER_WRITTEN),
     HqRegistryChanged(HQ_REGISTRY_CHANGED), HqConflictSettled(HQ_CONFLICT_SETTLED),
+    StatementAnswered(STATEMENT_ANSWERED), DayRooted(DAY_ROOTED),
 }
 
 impl Fact {

@@ -91,6 +91,12 @@ kinds! {
     REGISTRY_CHANGED = 30, "registry-changed";
     /// A person at the store settled a conflict.
     CONFLICT_SETTLED = 31, "conflict-settled";
+    /// Everything up to stated ends is folded into balances with a stated digest; the records may be forgotten here.
+    CHECKPOINTED = 32, "checkpointed";
+    /// The store signed its statement of a business day.
+    STATEMENT_SIGNED = 36, "statement-signed";
+    /// A piece of a statement that HQ does not agree with.
+    STATEMENT_PART = 37, "statement-part";
 
     /// HQ: articles with their prices.
     ARTICLES_SET = 256, "articles-set";
@@ -112,6 +118,10 @@ kinds! {
     HQ_REGISTRY_CHANGED = 264, "hq-registry-changed";
     /// HQ settled a conflict.
     HQ_CONFLICT_SETTLED = 265, "hq-conflict-settled";
+    /// HQ countersigned a statement, or named what differs.
+    STATEMENT_ANSWERED = 266, "statement-answered";
+    /// HQ's signed root over the statements of a day.
+    DAY_ROOTED = 267, "day-rooted";
 }
 
 impl fmt::Display for Kind {

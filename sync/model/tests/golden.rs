@@ -6,12 +6,13 @@ use proptest::prelude::*;
 use sync_model::{
     AlarmAcknowledged, AlarmKind, AlarmRaised, AlarmReturned, AlarmShelved, Article, ArticlesSet, Audit,
     BatchMoved, BatchQueued, BatchState, BusinessDay, ClockJumped, ClockQuality, Command, ConflictSettled,
-    Count, Currency, DeviceClass, DeviceEntry, DeviceId, DeviceLost, DeviceSeen, Direction, Epoch,
+    Count, Currency, DayRooted, DeviceClass, DeviceEntry, DeviceId, DeviceLost, DeviceSeen, Direction, Epoch,
     EpochFenced, EpochOpened, EpochParent, EpochReason, Event, EventId, Fact, FactError, FactRef, FencedLine,
     Grams, HqConflictSettled, HqRegisterWritten, HqRegistryChanged, Kind, LogId, LotId, Milli, MilliCelsius,
     Minor, PriceChanged, PromiseClosed, PromiseOpened, RECORD_BYTES_MAX, Receipt, ReceiptLine, RegisterValue,
     RegisterWritten, RegistryChanged, ReservationClosed, ReservationOpened, ReservationOutcome, Return,
-    RightsGranted, RightsIssued, RightsReturned, RightsTaken, Sale, SaleLine, Seq, Sku, Stamp, StockUnit,
+    RightsGranted, RightsIssued, RightsReturned, RightsTaken, RootPlace, Sale, SaleLine, Seq, SignatureBytes,
+    Sku, Stamp, StatedEnd, StatementAnswer, StatementAnswered, StatementPart, StatementSigned, StockUnit,
     StoreId, TagConfirmed, TemperatureMinute, Tender, TenderKind, Text, TillId, TransferClosed, TransferIn,
     TransferLine, TransferOut, UnixMillis, Verdict, Waste, WasteReason, Weighing, WriteContext,
 };
@@ -350,9 +351,57 @@ fn shared_by_hq() -> Vec<(Fact, &'static str)> {
     ]
 }
 
+fn signature() -> SignatureBytes {
+    SignatureBytes { r: [0x11; 32], s: [0x22; 32] }
+}
+
+fn statements_of_stores() -> Vec<(Fact, &'static str)> {
+    let (day, digest) = (BusinessDay(20_717), [0x33; 32]);
+    let ends = vec![StatedEnd { epoch: Epoch(5), upto: Seq(300), link: [0x44; 32] }];
+    vec![
+        (
+            StatementSigned { day, ends, digest, signature: signature() }.into(),
+            "24f6b183c59868018701dac3020105ac024444444444444444444444444444444444444444444444444444444444444444333333333333333333333333333333333333333333333333333333333333333311111111111111111111111111111111111111111111111111111111111111112222222222222222222222222222222222222222222222222222222222222222",
+        ),
+        (
+            StatementPart { day, digest, part: 1, of: 2, bytes: vec![7, 8, 9] }.into(),
+            "25f6b183c598680129dac3023333333333333333333333333333333333333333333333333333333333333333010203070809",
+        ),
+    ]
+}
+
+fn statements_of_hq() -> Vec<(Fact, &'static str)> {
+    let (day, digest) = (BusinessDay(20_717), [0x33; 32]);
+    let answer = StatementAnswer::Disputed {
+        digest: [0x55; 32],
+        reason: text("rows"),
+        rows: vec![text("sku 1001 CNY")],
+    };
+    let place = Some(RootPlace { digest, index: 1, path: vec![[0x66; 32]] });
+    let rooted = DayRooted {
+        number: 4,
+        day,
+        size: 2,
+        root: [0x77; 32],
+        prev: [0x88; 32],
+        signature: signature(),
+        place,
+    };
+    vec![
+        (
+            StatementAnswered { day, digest, answer }.into(),
+            "8a02f6b183c598680157dac302333333333333333333333333333333333333333333333333333333333333333301555555555555555555555555555555555555555555555555555555555555555504726f7773010c736b75203130303120434e59",
+        ),
+        (
+            rooted.into(),
+            "8b02f6b183c5986801c80104dac30202777777777777777777777777777777777777777777777777777777777777777788888888888888888888888888888888888888888888888888888888888888881111111111111111111111111111111111111111111111111111111111111111222222222222222222222222222222222222222222222222222222222222222201333333333333333333333333333333333333333333333333333333333333333301016666666666666666666666666666666666666666666666666666666666666666",
+        ),
+    ]
+}
+
 fn golden() -> Vec<(Fact, &'static str)> {
-    let stores = [written_by_stores(), from_devices(), shared_by_stores()].concat();
-    [stores, written_by_hq(), shared_by_hq()].concat()
+    let stores = [written_by_stores(), from_devices(), shared_by_stores(), statements_of_stores()].concat();
+    [stores, written_by_hq(), shared_by_hq(), statements_of_hq()].concat()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -60,6 +60,10 @@ fn body(fact: &Fact) -> Value {
         HqRegisterWritten,
         HqRegistryChanged,
         HqConflictSettled,
+        StatementSigned,
+        StatementPart,
+        StatementAnswered,
+        DayRooted,
     )
 }
 
