@@ -88,7 +88,7 @@ facts! {
     ReservationOpened(RESERVATION_OPENED), ReservationClosed(RESERVATION_CLOSED), ClockJumped(CLOCK_JUMPED),
     PromiseOpened(PROMISE_OPENED), PromiseClosed(PROMISE_CLOSED), RightsTaken(RIGHTS_TAKEN),
     RightsReturned(RIGHTS_RETURNED), RegisterWritten(REGISTER_WRITTEN), RegistryChanged(REGISTRY_CHANGED),
-    ConflictSettled(CONFLICT_SETTLED), StatementSigned(STATEMENT_SIGNED), StatementPart(STATEMENT_PART),
+    ConflictSettled(CONFLICT_SETTLED), Checkpointed(CHECKPOINTED), StatementSigned(STATEMENT_SIGNED), StatementPart(STATEMENT_PART),
     ArticlesSet(ARTICLES_SET), Verdict(VERDICT), Command(COMMAND),
     RightsIssued(RIGHTS_ISSUED), RightsGranted(RIGHTS_GRANTED), EpochFenced(EPOCH_FENCED),
     TransferClosed(TRANSFER_CLOSED), HqRegisterWritten(HQ_REGISTER_WRITTEN),

@@ -5,16 +5,17 @@
 use proptest::prelude::*;
 use sync_model::{
     AlarmAcknowledged, AlarmKind, AlarmRaised, AlarmReturned, AlarmShelved, Article, ArticlesSet, Audit,
-    BatchMoved, BatchQueued, BatchState, BusinessDay, ClockJumped, ClockQuality, Command, ConflictSettled,
-    Count, Currency, DayRooted, DeviceClass, DeviceEntry, DeviceId, DeviceLost, DeviceSeen, Direction, Epoch,
-    EpochFenced, EpochOpened, EpochParent, EpochReason, Event, EventId, Fact, FactError, FactRef, FencedLine,
-    Grams, HqConflictSettled, HqRegisterWritten, HqRegistryChanged, Kind, LogId, LotId, Milli, MilliCelsius,
-    Minor, PriceChanged, PromiseClosed, PromiseOpened, RECORD_BYTES_MAX, Receipt, ReceiptLine, RegisterValue,
-    RegisterWritten, RegistryChanged, ReservationClosed, ReservationOpened, ReservationOutcome, Return,
-    RightsGranted, RightsIssued, RightsReturned, RightsTaken, RootPlace, Sale, SaleLine, Seq, SignatureBytes,
-    Sku, Stamp, StatedEnd, StatementAnswer, StatementAnswered, StatementPart, StatementSigned, StockUnit,
-    StoreId, TagConfirmed, TemperatureMinute, Tender, TenderKind, Text, TillId, TransferClosed, TransferIn,
-    TransferLine, TransferOut, UnixMillis, Verdict, Waste, WasteReason, Weighing, WriteContext,
+    BatchMoved, BatchQueued, BatchState, BusinessDay, CheckpointEnd, Checkpointed, ClockJumped, ClockQuality,
+    Command, ConflictSettled, Count, Currency, DayRooted, DeviceClass, DeviceEntry, DeviceId, DeviceLost,
+    DeviceSeen, Direction, Epoch, EpochFenced, EpochOpened, EpochParent, EpochReason, Event, EventId, Fact,
+    FactError, FactRef, FencedLine, Grams, HqConflictSettled, HqRegisterWritten, HqRegistryChanged, Kind,
+    LogId, LotId, Milli, MilliCelsius, Minor, PriceChanged, PromiseClosed, PromiseOpened, RECORD_BYTES_MAX,
+    Receipt, ReceiptLine, RegisterValue, RegisterWritten, RegistryChanged, ReservationClosed,
+    ReservationOpened, ReservationOutcome, Return, RightsGranted, RightsIssued, RightsReturned, RightsTaken,
+    RootPlace, Sale, SaleLine, Seq, SignatureBytes, Sku, Stamp, StatedEnd, StatementAnswer,
+    StatementAnswered, StatementPart, StatementSigned, StockUnit, StoreId, TagConfirmed, TemperatureMinute,
+    Tender, TenderKind, Text, TillId, TransferClosed, TransferIn, TransferLine, TransferOut, UnixMillis,
+    Verdict, Waste, WasteReason, Weighing, WriteContext,
 };
 
 const STAMP: Stamp = Stamp { at: UnixMillis(1_790_000_000_123), clock: ClockQuality::Unsynced };
@@ -355,6 +356,16 @@ fn signature() -> SignatureBytes {
     SignatureBytes { r: [0x11; 32], s: [0x22; 32] }
 }
 
+fn checkpoints() -> Vec<(Fact, &'static str)> {
+    let end =
+        |direction, epoch| CheckpointEnd { direction, epoch: Epoch(epoch), upto: Seq(300), link: [7; 32] };
+    let ends = vec![end(Direction::Up, 5), end(Direction::Down, 6)];
+    vec![(
+        Checkpointed { ends, balances: [8; 32], folds: [9; 32], rows: 1_000 }.into(),
+        "20f6b183c59868018b01020005ac0207070707070707070707070707070707070707070707070707070707070707070106ac02070707070707070707070707070707070707070707070707070707070707070708080808080808080808080808080808080808080808080808080808080808080909090909090909090909090909090909090909090909090909090909090909e807",
+    )]
+}
+
 fn statements_of_stores() -> Vec<(Fact, &'static str)> {
     let (day, digest) = (BusinessDay(20_717), [0x33; 32]);
     let ends = vec![StatedEnd { epoch: Epoch(5), upto: Seq(300), link: [0x44; 32] }];
@@ -400,7 +411,9 @@ fn statements_of_hq() -> Vec<(Fact, &'static str)> {
 }
 
 fn golden() -> Vec<(Fact, &'static str)> {
-    let stores = [written_by_stores(), from_devices(), shared_by_stores(), statements_of_stores()].concat();
+    let stores =
+        [written_by_stores(), from_devices(), shared_by_stores(), checkpoints(), statements_of_stores()]
+            .concat();
     [stores, written_by_hq(), shared_by_hq(), statements_of_hq()].concat()
 }
 
