@@ -1,16 +1,13 @@
 //! `cargo xtask`: what a developer and CI run.
 //!
-//! Purpose: one module per command: [`suite`] (set-up and every check), [`tidy`] (architecture as a test), [`bench`] (the
-//! ledger against a bare insert), [`bench_codec`] (packed blocks against gzip-JSON). The demo and the
-//! crash campaign live in `hil-demo`; `main.rs` only dispatches.
+//! Purpose: one module per command: [`suite`] (set-up and every check), [`tidy`] (architecture as a test), [`setup`].
+//! The demo and the crash campaign live in `hil-demo`, the benchmarks in `hil-bench`; `main.rs` only dispatches.
 //!
 //! Contract: everything a command writes lies under `target/`, a temporary folder, or the cache folder named by
 //! [`hil_rig::python::cache_dir`]; nothing in the checkout changes. Exit codes are honest: 0 only when everything asked for held.
 
 #![allow(clippy::print_stdout, reason = "a command line program speaks on its standard streams")]
 
-pub mod bench;
-pub mod bench_codec;
 pub mod setup;
 pub mod suite;
 pub mod tidy;

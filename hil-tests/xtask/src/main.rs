@@ -7,8 +7,9 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use hil_bench::{codec, ledger, sync};
 use hil_demo::{Options, crash};
-use hil_xtask::{bench, bench_codec, setup, suite, tidy, workspace_root};
+use hil_xtask::{setup, suite, tidy, workspace_root};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -77,6 +78,15 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Settlement end to end: bytes per event, rates against bare inserts, catch-up on a slow link, memory.
+    Sync {
+        /// Prints one JSON line instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Folder with `edge-agent` and `sync-hq`; without it they are built first.
+        #[arg(long)]
+        programs: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -108,8 +118,12 @@ fn run(task: Task) -> Result<bool> {
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             wait(crash::campaign(crash::Options { rounds, seed, json, programs }))
         }
-        Task::Bench { what: Bench::Codec { json } } => bench_codec::codec(json).map(|()| true),
-        Task::Bench { what: Bench::Ledger { json } } => bench::ledger(&root, json).map(|()| true),
+        Task::Bench { what: Bench::Codec { json } } => codec::codec(json).map(|()| true),
+        Task::Bench { what: Bench::Ledger { json } } => ledger::ledger(&root, json).map(|()| true),
+        Task::Bench { what: Bench::Sync { json, programs } } => {
+            let programs = programs.map_or_else(|| build(&root), Ok)?;
+            sync::sync(&root, &programs, json)
+        }
         Task::Tidy => {
             let found = tidy::check(&root)?;
             for finding in &found {

@@ -76,7 +76,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Packages of the rig: they see everything, only they see each other.
-const RIG: &[&str] = &["hil-rig", "hil-workload", "hil-demo", "hil-xtask"];
+const RIG: &[&str] = &["hil-rig", "hil-workload", "hil-bench", "hil-demo", "hil-settle", "hil-xtask"];
 
 /// Which packages may name an outside crate directly: (crate, packages).
 const FENCES: &[(&str, &[&str])] = &[
@@ -84,10 +84,10 @@ const FENCES: &[(&str, &[&str])] = &[
     ("btleplug", &["drv-host"]),
     ("serialport", &["drv-host"]),
     ("linux-embedded-hal", &["drv-host"]),
-    // hil-xtask: the bare insert that `bench ledger` compares the ledger with.
-    ("rusqlite", &["sync-store", "hil-xtask"]),
-    // hil-xtask: the bare COPY that `bench sync` compares the ledger with.
-    ("tokio-postgres", &["sync-postgres", "hil-xtask"]),
+    // hil-bench: the bare inserts that the ledger is compared with.
+    ("rusqlite", &["sync-store", "hil-bench"]),
+    // hil-bench: the bare COPY that `bench sync` compares the ledger with.
+    ("tokio-postgres", &["sync-postgres", "hil-bench"]),
     ("axum", &["edge-agent", "sync-hq"]),
     ("rustls", &["sync-mqtt"]),
     ("rcgen", &["sync-hq"]),

@@ -20,6 +20,7 @@ mod books;
 mod branch;
 mod draft;
 mod error;
+mod evidence;
 mod fold;
 mod folder;
 mod generation;
@@ -28,6 +29,7 @@ mod ingest;
 mod item;
 mod ledger;
 mod log;
+mod office;
 mod open;
 mod quarantine;
 mod reader;
@@ -43,20 +45,27 @@ mod writer;
 
 pub use branch::TakenIn;
 pub use draft::{ANSWERS_KEPT, Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
+pub use evidence::{
+    DISPUTED_ROWS_MAX, HQ_LOG, PART_BYTES_MAX, PARTS_MAX, RootRow, StatementRow, day_root, read_root, read_statement,
+    root_class, root_proof, statement_columns,
+};
 pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
 pub use folder::{
     Cell, Column, FOLD_TABLES, FoldRow, FoldTable, Folder, POSITION_NUMBER_MAX, POSITION_SEQ_MAX,
     SEAL_DISTANCE, TICKET_TABLE, position, position_parts, read_article,
 };
 pub use generation::Identity;
-pub use inbox::{ConflictRow, ConflictSide, RegisterRow, RightsRow, TransferRow};
+pub use inbox::{ConflictRow, ConflictSide, Inbox, RegisterRow, RightsRow, Shelf, TransferRow};
 pub use ledger::{Ledger, LedgerConfig};
+pub use office::{
+    ClockReading, Office, StoredRights, check_office, draws_on, fence_facts, grant_fact, rights_class, rights_keys,
+};
 pub use reader::Reader;
 pub use rows::{
     AlarmRow, BatchRow, DeviceRow, HeadRow, IngestOutcome, Ingested, KindCount, MoneyRow, PriceRow,
     QuarantineCounts, QuarantineRow, ReservationRow, StockBalance, StockRow, StoredEvent, TagRow,
 };
-pub use schema::Owner;
+pub use schema::{Owner, pragmas};
 pub use shared::RightsItem;
 pub use verify::verify_file;
 pub use writer::CommitNote;

@@ -14,14 +14,15 @@ use sync_model::StoreId;
 /// "SYLG": marks the file as a Steelyard ledger.
 pub(crate) const APPLICATION_ID: i64 = 0x5359_4c47;
 /// Newest schema version that this build knows.
-pub(crate) const SCHEMA: i64 = 4;
+pub(crate) const SCHEMA: i64 = 5;
 
-/// Every migration, in order. Position + 1 is the version it leads to.
-pub(crate) const MIGRATIONS: [&str; 4] = [
+/// Every migration, in order. Position + 1 is the version it leads to, whatever the number of its file.
+pub(crate) const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/001_log.sql"),
     include_str!("../migrations/002_folds.sql"),
     include_str!("../migrations/003_local.sql"),
     include_str!("../migrations/004_answer_pos.sql"),
+    include_str!("../migrations/008_signed_end.sql"),
 ];
 /// The schema of a new file, equal to the migrations replayed.
 pub(crate) const FRESH: &str = include_str!("../schema.sql");
@@ -67,13 +68,18 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     conn.set_prepared_statement_cache_capacity(96);
+    pragmas(&conn)?;
+    Ok(conn)
+}
+
+/// Sets the writer's pragmas. Public for benchmarks, which compare with a bare insert under the same ones.
+pub fn pragmas(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "cache_size", -16_384)?;
-    conn.pragma_update(None, "journal_size_limit", 16_777_216)?;
-    Ok(conn)
+    conn.pragma_update(None, "journal_size_limit", 16_777_216)
 }
 
 /// Opens for reading only.

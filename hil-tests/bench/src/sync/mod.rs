@@ -1,0 +1,95 @@
+//! `cargo xtask bench sync`: what settlement costs, on the realistic workload, in one run.
+//!
+//! Contract
+//! * "Event" is a sale line. Tickets of the reference store have 6 lines on average, one record each; rates and bytes are also
+//!   given per record where that says more.
+//! * Candidates and baselines take turns over [`ROUNDS`] rounds and medians count, so that a neighbor on the machine hits
+//!   all of them. What the machine and the profile were is part of the answer.
+
+mod feed;
+mod rows;
+mod sqlite;
+
+use anyhow::{Context, Result};
+use feed::Feed;
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+use sync_model::UnixMillis;
+
+/// How often each candidate has its turn.
+const ROUNDS: usize = 3;
+/// Blocks handed to a ledger and not yet answered.
+pub(crate) const IN_FLIGHT: usize = 32;
+/// When everything is received.
+pub(crate) const RECEIVED: UnixMillis = UnixMillis(1_793_600_000_000);
+/// Stores that settle at once in the apply benchmarks, and sale lines of each.
+const STORES: u32 = 4;
+const LINES_PER_STORE: u64 = 90_000;
+
+/// So much in such a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    pub(crate) lines: u64,
+    pub(crate) records: u64,
+    pub(crate) time: Duration,
+}
+
+impl Rate {
+    pub(crate) fn lines_per_s(&self) -> f64 {
+        float(self.lines) / self.time.as_secs_f64().max(1e-9)
+    }
+
+    pub(crate) fn records_per_s(&self) -> f64 {
+        float(self.records) / self.time.as_secs_f64().max(1e-9)
+    }
+}
+
+/// Counts of a benchmark are far below the precision of the type.
+pub(crate) fn float(count: u64) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// Runs everything; `programs` holds `edge-agent` and `sync-hq`.
+pub fn sync(root: &Path, _programs: &Path, as_json: bool) -> Result<bool> {
+    let home = root.join("target/bench");
+    std::fs::create_dir_all(&home).context("create target/bench")?;
+    let folder = tempfile::Builder::new().prefix("sync-").tempdir_in(&home)?;
+    let folder = folder.path();
+    let feed = Feed::new(STORES, LINES_PER_STORE)?;
+    let messages = sqlite::messages(&feed);
+    let (mut ours, mut bare, mut events_only, mut decoding) = (vec![], vec![], vec![], vec![]);
+    let mut records = Vec::new();
+    for round in 0..ROUNDS {
+        let path = folder.join(format!("hq-{round}.sqlite"));
+        let applied = sqlite::ours(&path, &feed, &messages)?;
+        let batches = rows::batches(&feed, applied.blocks_per_commit)?;
+        let same = folder.join(format!("bare-{round}.sqlite"));
+        bare.push(sqlite::bare(&same, &path, &feed, &batches, true)?.lines_per_s());
+        sqlite::compare(&path, &same)?;
+        let fewer = folder.join(format!("events-{round}.sqlite"));
+        events_only.push(sqlite::bare(&fewer, &path, &feed, &batches, false)?.lines_per_s());
+        ours.push(applied.rate.lines_per_s());
+        records.push(applied.rate.records_per_s());
+        decoding.push(float(feed.lines) / applied.decoding.as_secs_f64());
+        if !as_json {
+            println!(
+                "round {round}: {:.0} lines/s, {} blocks per commit, bare {:.0}, events only {:.0}, decode {:.0}",
+                ours[round], applied.blocks_per_commit, bare[round], events_only[round], decoding[round]
+            );
+        }
+    }
+    let (ours, bare, events_only) = (median(ours), median(bare), median(events_only));
+    println!(
+        "{}",
+        json!({"hq_sqlite_events_per_s": ours, "hq_sqlite_records_per_s": median(records), "hq_sqlite_ratio_bare": ours / bare,
+            "hq_sqlite_ratio_bare_events_only": ours / events_only, "decode_events_per_s": median(decoding),
+            "record_bytes": float(feed.record_bytes()) / float(feed.lines)})
+    );
+    Ok(true)
+}
