@@ -9,6 +9,7 @@ use crate::Refusal;
 use crate::fold::{FoldError, View, fold};
 use crate::item::{Class, Item, ItemKey};
 use crate::log::{self, Entry, SEQ_MAX};
+use crate::office::check_office;
 use crate::quarantine::keep_aside;
 use crate::rows::{AlarmRow, BatchRow, DeviceRow, PriceRow, ReservationRow, TagRow};
 use crate::schema::Owner;
@@ -176,7 +177,7 @@ impl<'a> Draft<'a> {
         if self.core.owner != Owner::Hq {
             return Err(Refusal::new("wrong-owner", "only HQ writes down logs"));
         }
-        self.check_office(store, &event.fact)?;
+        check_office(self, store, &event.fact)?;
         let newest = self.core.newest(store, Direction::Down);
         let open = self.core.open_log(store, Direction::Down);
         let log = match open {

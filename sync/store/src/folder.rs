@@ -263,6 +263,16 @@ impl Folder {
         Self::default()
     }
 
+    /// Reads through the layers; what is not known is noted as missing.
+    pub(crate) fn with_view<T>(&mut self, read: impl FnOnce(&mut View<'_>) -> T) -> T {
+        read(&mut self.view())
+    }
+
+    /// Items that the batch changed, the job's last.
+    pub(crate) fn pending_items(&self) -> impl Iterator<Item = (&ItemKey, &Item)> {
+        self.batch.items.iter().chain(&self.job.items)
+    }
+
     fn view(&mut self) -> View<'_> {
         View { job: &mut self.job, group: &self.batch, cache: &self.cache, base: &self.unknown }
     }

@@ -136,29 +136,119 @@ fn say_entry(entry: &Option<DeviceEntry>) -> String {
         .map_or_else(|| "removed".to_owned(), |entry| format!("{} {}", entry.class.name(), entry.label))
 }
 
+/// Fold rows as the questions of [`Inbox`] need them, from whichever engine keeps them.
+pub trait Shelf {
+    /// Every store that has a log.
+    fn stores(&self) -> Answer<Vec<StoreId>>;
+    /// The newest epoch of a store's own log.
+    fn newest_up(&self, store: StoreId) -> Answer<Option<Epoch>>;
+    /// Keys and bodies of the item rows of one class of a store, by key.
+    fn items(&self, store: StoreId, class: i64) -> Answer<Vec<(Vec<u8>, Vec<u8>)>>;
+    /// Body of one item row.
+    fn item(&self, store: StoreId, class: i64, key: &[u8]) -> Answer<Option<Vec<u8>>>;
+    /// Bodies of the item rows with this class and key, of every store that has a log.
+    fn items_anywhere(&self, class: i64, key: &[u8]) -> Answer<Vec<Vec<u8>>>;
+}
+
+/// What people look at after a merge, over the rows of any engine.
+pub struct Inbox<'a>(pub &'a dyn Shelf);
+
+impl Debug for Inbox<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
+}
+
 impl Reader {
-    fn shared_items(&self, store: StoreId, class: Class) -> Answer<Vec<(ItemKey, Item)>> {
-        self.read("read shared items", |conn| {
+    fn read<T>(&self, read: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>) -> Answer<T> {
+        read(&self.conn).map_err(|error| LedgerError::sql("read shared items", &error))
+    }
+}
+
+impl Shelf for Reader {
+    fn stores(&self) -> Answer<Vec<StoreId>> {
+        Self::stores(self)
+    }
+
+    fn newest_up(&self, store: StoreId) -> Answer<Option<Epoch>> {
+        let up =
+            |row: &crate::HeadRow| row.log.store == store && row.log.direction == sync_model::Direction::Up;
+        Ok(self.heads()?.iter().filter(|row| up(row)).map(|row| row.log.epoch).max())
+    }
+
+    fn items(&self, store: StoreId, class: i64) -> Answer<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.read(|conn| {
             let sql = "SELECT key, body FROM item WHERE store = ?1 AND class = ?2 ORDER BY key";
             let mut statement = conn.prepare_cached(sql)?;
-            let rows = statement.query_map(params![store.0, class.code()], |row| {
-                Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?))
-            })?;
-            let items = rows.map(|row| {
-                row.map(|(key, body)| {
-                    Item::from_body(class, &body).map(|item| (ItemKey { store, class, key }, item))
-                })
-            });
-            items.filter_map(Result::transpose).collect()
+            statement.query_map(params![store.0, class], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         })
     }
 
-    fn read<T>(
-        &self,
-        context: &str,
-        read: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>,
-    ) -> Answer<T> {
-        read(&self.conn).map_err(|error| LedgerError::sql(context, &error))
+    fn item(&self, store: StoreId, class: i64, key: &[u8]) -> Answer<Option<Vec<u8>>> {
+        self.read(|conn| {
+            let sql = "SELECT body FROM item WHERE store = ?1 AND class = ?2 AND key = ?3";
+            conn.prepare_cached(sql)?.query_row(params![store.0, class, key], |row| row.get(0)).optional()
+        })
+    }
+
+    fn items_anywhere(&self, class: i64, key: &[u8]) -> Answer<Vec<Vec<u8>>> {
+        self.read(|conn| {
+            let sql = "SELECT i.body FROM (SELECT DISTINCT store FROM log) AS l CROSS JOIN item AS i
+                       ON i.store = l.store WHERE i.class = ?1 AND i.key = ?2";
+            conn.prepare_cached(sql)?.query_map(params![class, key], |row| row.get(0))?.collect()
+        })
+    }
+}
+
+impl Reader {
+    /// Conflicts of a store, by subject; settled ones only on demand.
+    pub fn conflicts(&self, store: StoreId, settled: bool) -> Answer<Vec<ConflictRow>> {
+        Inbox(self).conflicts(store, settled)
+    }
+
+    /// Rights of a store, of one article or of all.
+    pub fn rights(&self, store: StoreId, sku: Option<Sku>) -> Answer<Vec<RightsRow>> {
+        Inbox(self).rights(store, sku)
+    }
+
+    /// What a store may promise of an article now; `None` when it is not under shared rights there.
+    pub fn rights_held(&self, store: StoreId, sku: Sku) -> Answer<Option<Milli>> {
+        Inbox(self).rights_held(store, sku)
+    }
+
+    /// Rights that HQ holds itself, by article.
+    pub fn pools(&self) -> Answer<BTreeMap<Sku, Milli>> {
+        Inbox(self).pools()
+    }
+
+    /// Transfers that a store sent, per article. At HQ with what arrived anywhere.
+    pub fn transfers_from(&self, store: StoreId) -> Answer<Vec<TransferRow>> {
+        Inbox(self).transfers_from(store)
+    }
+
+    /// Every transfer that is not finished, and arrivals whose sender was not heard yet.
+    pub fn transfers(&self) -> Answer<Vec<TransferRow>> {
+        Inbox(self).transfers()
+    }
+
+    /// Registers of a store.
+    pub fn registers(&self, store: StoreId) -> Answer<Vec<RegisterRow>> {
+        Inbox(self).registers(store)
+    }
+
+    /// The device registry of a store.
+    pub fn registry(&self, store: StoreId) -> Answer<Vec<(DeviceId, DeviceEntry)>> {
+        Inbox(self).registry(store)
+    }
+}
+
+impl Inbox<'_> {
+    fn shared_items(&self, store: StoreId, class: Class) -> Answer<Vec<(ItemKey, Item)>> {
+        let rows = self.0.items(store, class.code())?;
+        let item = |(key, body): (Vec<u8>, Vec<u8>)| {
+            Item::from_body(class, &body).map(|item| (ItemKey { store, class, key }, item))
+        };
+        Ok(rows.into_iter().filter_map(item).collect())
     }
 
     /// Conflicts of a store, by subject; settled ones only on demand.
@@ -259,12 +349,7 @@ impl Reader {
 
     fn settled(&self, store: StoreId, id: &str) -> Answer<Option<(UnixMillis, Text<32>)>> {
         let key = settled_key(store, id);
-        let body: Option<Vec<u8>> = self.read("read conflicts", |conn| {
-            let sql = "SELECT body FROM item WHERE store = ?1 AND class = ?2 AND key = ?3";
-            conn.prepare_cached(sql)?
-                .query_row(params![store.0, key.class.code(), key.key], |row| row.get(0))
-                .optional()
-        })?;
+        let body = self.0.item(store, key.class.code(), &key.key)?;
         let item = body.and_then(|body| Item::from_body(Class::Settled, &body));
         let Some(Item::Settled(item)) = item else { return Ok(None) };
         Ok(item.store.get().or(item.hq.get()).cloned())
@@ -284,12 +369,7 @@ impl Reader {
     /// What a store may promise of an article now; `None` when it is not under shared rights there.
     pub fn rights_held(&self, store: StoreId, sku: Sku) -> Answer<Option<Milli>> {
         let rows = self.rights(store, Some(sku))?;
-        let newest = self
-            .heads()?
-            .iter()
-            .filter(|row| row.log.store == store && row.log.direction == sync_model::Direction::Up)
-            .map(|row| row.log.epoch)
-            .max();
+        let newest = self.0.newest_up(store)?;
         let fenced = self.shared_items(store, Class::Rights)?.iter().any(|(key, item)| {
             rights_name(&key.key) == newest.map(|epoch| (Sku(0), epoch))
                 && matches!(item, Item::Rights(sums) if sums.fences > 0)
@@ -304,7 +384,7 @@ impl Reader {
     /// Rights that HQ holds itself, by article.
     pub fn pools(&self) -> Answer<BTreeMap<Sku, Milli>> {
         let mut pools: BTreeMap<Sku, Milli> = BTreeMap::new();
-        for store in self.stores()? {
+        for store in self.0.stores()? {
             for row in self.rights(store, None)? {
                 let pool = pools.entry(row.sku).or_default();
                 pool.0 = pool.0.saturating_add(row.sums.pool());
@@ -327,7 +407,7 @@ impl Reader {
     /// Every transfer that is not finished, and arrivals whose sender was not heard yet.
     pub fn transfers(&self) -> Answer<Vec<TransferRow>> {
         let mut rows = Vec::new();
-        for store in self.stores()? {
+        for store in self.0.stores()? {
             rows.extend(self.transfers_from(store)?);
             for (key, _) in self.shared_items(store, Class::Arrived)? {
                 let Some((from, of)) = arrived_name(&key.key) else { continue };
@@ -343,26 +423,13 @@ impl Reader {
     }
 
     fn has(&self, key: &ItemKey) -> Answer<bool> {
-        self.read("read transfers", |conn| {
-            let sql = "SELECT 1 FROM item WHERE store = ?1 AND class = ?2 AND key = ?3";
-            let found = conn
-                .prepare_cached(sql)?
-                .query_row(params![key.store.0, key.class.code(), key.key], |_| Ok(()))
-                .optional()?;
-            Ok(found.is_some())
-        })
+        Ok(self.0.item(key.store, key.class.code(), &key.key)?.is_some())
     }
 
     /// What arrived of a transfer, at any store.
     fn arrived(&self, from: StoreId, of: FactRef) -> Answer<BTreeMap<Sku, i64>> {
         let key = arrived_key(from, from, of);
-        let bodies: Vec<Vec<u8>> = self.read("read transfers", |conn| {
-            let sql = "SELECT i.body FROM (SELECT DISTINCT store FROM log) AS l CROSS JOIN item AS i
-                       ON i.store = l.store WHERE i.class = ?1 AND i.key = ?2";
-            conn.prepare_cached(sql)?
-                .query_map(params![key.class.code(), key.key], |row| row.get(0))?
-                .collect()
-        })?;
+        let bodies = self.0.items_anywhere(key.class.code(), &key.key)?;
         let mut sums: BTreeMap<Sku, i64> = BTreeMap::new();
         for body in bodies {
             let Some(Item::Arrived(item)) = Item::from_body(Class::Arrived, &body) else { continue };

@@ -14,21 +14,22 @@ use crate::Refusal;
 use crate::draft::Draft;
 use crate::fold::{FoldError, View};
 use crate::item::{Class, Item, ItemKey, Latest};
+use crate::office::{Office, fence_facts, grant_fact};
 use crate::schema::Owner;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use sync_core::{PostingError, QUANTITY_MAX};
 use sync_model::{
-    DeviceEntry, DeviceId, Direction, Epoch, EpochFenced, Event, EventId, Fact, FactRef, FencedLine,
-    HqRegisterWritten, HqRegistryChanged, LogId, Milli, PromiseClosed, PromiseOpened, RegisterValue,
-    RegisterWritten, RegistryChanged, ReservationOpened, ReservationOutcome, RightsTaken, Sku, Stamp,
-    StoreId, Text, TransferLine, UnixMillis, WriteContext,
+    DeviceEntry, DeviceId, Direction, Epoch, Event, EventId, Fact, FactRef, HqRegisterWritten,
+    HqRegistryChanged, LogId, Milli, PromiseClosed, PromiseOpened, RegisterValue, RegisterWritten,
+    RegistryChanged, ReservationOpened, ReservationOutcome, RightsTaken, Sku, Stamp, StoreId, Text,
+    TransferLine, UnixMillis, WriteContext,
 };
 use sync_registers::{Actor, Change, Clock, Dot, Hlc, HlcClock, Register, Registry, Write};
 
 /// Articles in one fence.
-const FENCE_LINES_MAX: usize = 200;
+pub(crate) const FENCE_LINES_MAX: usize = 200;
 /// Local state: last reading of the hybrid clock, by store.
 const HLC_KEY: &str = "registers/hlc";
 
@@ -356,6 +357,25 @@ type Rows = BTreeMap<(StoreId, Epoch), RightsItem>;
 /// Store, key and body as stored.
 type StoredRow = (u32, Vec<u8>, Vec<u8>);
 
+impl Office for Draft<'_> {
+    fn newest_up(&mut self, store: StoreId) -> Result<Option<Epoch>, Refusal> {
+        Ok(self.newest_log(store, Direction::Up).map(|log| log.epoch))
+    }
+
+    fn rights_row(&mut self, store: StoreId, sku: Sku, epoch: Epoch) -> Result<RightsItem, Refusal> {
+        let key = rights_key(store, sku, epoch);
+        Ok(match self.view(|view| view.item(&key))? {
+            Some(Item::Rights(item)) => item,
+            _ => RightsItem::default(),
+        })
+    }
+
+    fn pool(&mut self, sku: Sku) -> Result<Milli, Refusal> {
+        let rows = self.rights_rows(None, sku)?;
+        Ok(Milli(rows.values().fold(0_i64, |sum, row| sum.saturating_add(row.pool()))))
+    }
+}
+
 impl Draft<'_> {
     /// Rights rows of one article: of one store, or of all.
     fn rights_rows(&mut self, store: Option<StoreId>, sku: Sku) -> Result<Rows, Refusal> {
@@ -390,14 +410,6 @@ impl Draft<'_> {
             Ok(())
         })?;
         Ok(rows)
-    }
-
-    fn rights_row(&mut self, store: StoreId, sku: Sku, epoch: Epoch) -> Result<RightsItem, Refusal> {
-        let key = rights_key(store, sku, epoch);
-        Ok(match self.view(|view| view.item(&key))? {
-            Some(Item::Rights(item)) => item,
-            _ => RightsItem::default(),
-        })
     }
 
     fn fenced(&mut self, store: StoreId, epoch: Epoch) -> Result<bool, Refusal> {
@@ -531,34 +543,9 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// What HQ may not write.
-    pub(crate) fn check_office(&mut self, store: StoreId, fact: &Fact) -> Result<(), Refusal> {
-        let wanted = match fact {
-            Fact::RightsGranted(grant) => {
-                let known = self.newest_log(store, Direction::Up).map(|log| log.epoch);
-                if known != Some(grant.epoch) || self.fenced(store, grant.epoch)? {
-                    let detail =
-                        format!("epoch {} of store {store} is fenced or not its newest", grant.epoch);
-                    return Err(Refusal::new("wrong-epoch", detail));
-                }
-                Some((grant.sku, grant.quantity.0))
-            }
-            Fact::RightsIssued(issue) if issue.quantity.0 < 0 => Some((issue.sku, -issue.quantity.0)),
-            _ => None,
-        };
-        let Some((sku, quantity)) = wanted else { return Ok(()) };
-        let pool = self.pool(sku)?;
-        if quantity > pool.0 {
-            let detail = format!("{} of article {sku} wanted, the pool has {pool}", Milli(quantity));
-            return Err(Refusal::new("pool-empty", detail));
-        }
-        Ok(())
-    }
-
     /// Rights of an article that HQ holds itself.
     pub fn pool(&mut self, sku: Sku) -> Result<Milli, Refusal> {
-        let rows = self.rights_rows(None, sku)?;
-        Ok(Milli(rows.values().fold(0_i64, |sum, row| sum.saturating_add(row.pool()))))
+        Office::pool(self, sku)
     }
 
     /// Grants rights to the newest epoch of a store.
@@ -569,10 +556,7 @@ impl Draft<'_> {
         sku: Sku,
         quantity: Milli,
     ) -> Result<EventId, Refusal> {
-        let log = self
-            .newest_log(store, Direction::Up)
-            .ok_or_else(|| Refusal::new("wrong-epoch", format!("nothing was heard of store {store} yet")))?;
-        let grant = sync_model::RightsGranted { epoch: log.epoch, sku, quantity };
+        let grant = grant_fact(self, store, sku, quantity)?;
         self.append_down(store, &Event::new(stamp, grant))
     }
 
@@ -582,19 +566,9 @@ impl Draft<'_> {
         let (upto, _) = self.head(log)?.ok_or_else(|| {
             Refusal::new("wrong-epoch", format!("no epoch {epoch} of store {store} is known"))
         })?;
-        let mut lines = Vec::new();
-        for sku in self.articles_with_rights(store)? {
-            let held = self.rights_row(store, sku, epoch)?.held();
-            if sku != Sku(0) && held > 0 {
-                lines.push(FencedLine { sku, quantity: Milli(held) });
-            }
-        }
-        let mut chunks: Vec<Vec<FencedLine>> = lines.chunks(FENCE_LINES_MAX).map(<[_]>::to_vec).collect();
-        if chunks.is_empty() {
-            chunks.push(Vec::new());
-        }
-        let fence = |lines| Event::new(stamp, EpochFenced { epoch, upto, lines });
-        chunks.into_iter().map(|lines| self.append_down(store, &fence(lines))).collect()
+        let articles = self.articles_with_rights(store)?;
+        let facts = fence_facts(self, (store, epoch, upto), &articles)?;
+        facts.into_iter().map(|fact| self.append_down(store, &Event::new(stamp, fact))).collect()
     }
 
     fn articles_with_rights(&mut self, store: StoreId) -> Result<Vec<Sku>, Refusal> {
@@ -692,7 +666,7 @@ impl Draft<'_> {
     }
 }
 
-fn context<V>(write: &Write<V>) -> WriteContext {
+pub(crate) fn context<V>(write: &Write<V>) -> WriteContext {
     let seen = write.seen.iter().map(|(actor, count)| (actor.0, *count)).collect();
     WriteContext { count: write.dot.count, hlc: write.hlc.0, seen }
 }
