@@ -49,6 +49,7 @@ impl Draft<'_> {
             Ok(whole) => self.ingest(&whole, stamp.at)?,
             Err(missing) => self.ingested(block.log, IngestOutcome::Gap { missing }),
         };
+        self.keep_block_seal(block, ingested.outcome)?;
         let said = said(block, ingested.outcome);
         let mut opened = None;
         if matches!(self.owner(), Owner::Store(_)) && said.contains(&Fact::Command(Command::OpenEpoch)) {
@@ -157,6 +158,7 @@ impl Draft<'_> {
             let gone = self.conn().execute(&sql, range);
             self.sql(gone)?;
         }
+        self.forget_seal(entry.number, at)?;
         let acked = entry.acked.min(before);
         let was_open = !entry.closed;
         self.set_entry(log, Entry { head: before, link, acked, closed: true, ..entry });

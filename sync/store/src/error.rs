@@ -181,7 +181,7 @@ impl VerifyReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Stable name: `chain-link`, `chain-gap`, `chain-head`, `fold-stock`, `fold-money`, `fold-article`, `fold-price`,
-    /// `fold-ticket`, `fold-count`, `fold-item`, `file`.
+    /// `fold-ticket`, `fold-count`, `fold-item`, `seal-link`, `file`.
     pub name: &'static str,
     /// Where, expected and found.
     pub detail: String,

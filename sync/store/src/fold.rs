@@ -194,6 +194,7 @@ pub(crate) fn fold(view: &mut View<'_>, id: EventId, pos: i64, event: &Event) ->
         }
     }
     crate::shared::check(&event.fact)?;
+    crate::evidence::check(&event.fact)?;
     fold_postings(view, store, &event.fact)?;
     if let Some(key) = new_ticket {
         view.job.tickets.insert(key, pos);
@@ -212,7 +213,8 @@ pub(crate) fn fold(view: &mut View<'_>, id: EventId, pos: i64, event: &Event) ->
         Fact::Sale(sale) => fold_batches(view, store, &sale.lines)?,
         _ => fold_items(view, store, by, event)?,
     }
-    crate::shared::fold(view, id, event)
+    crate::shared::fold(view, id, event)?;
+    crate::evidence::fold(view, id, event)
 }
 
 /// Highest version wins; of two bodies with one version the greater bytes, so that the order of arrival is no matter.

@@ -3,6 +3,7 @@
 //! Every update is either set once (the naming fact) or "the fact with the greater (epoch, seq) wins", or a sum. So the
 //! result does not depend on the order in which logs of different epochs arrive.
 
+use crate::evidence::{RootItem, StatementItem};
 use crate::rows::{AlarmRow, BatchRow, DeviceRow, ReservationRow, TagRow, batch_open};
 use crate::shared::{ArrivedItem, PromiseItem, RightsItem, SentItem, SettledItem};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub(crate) enum Class {
     Arrived = 10,
     Promise = 11,
     Settled = 12,
+    Statement = 13,
+    Root = 14,
 }
 
 impl Class {
@@ -45,6 +48,8 @@ impl Class {
             Self::Arrived => 10,
             Self::Promise => 11,
             Self::Settled => 12,
+            Self::Statement => 13,
+            Self::Root => 14,
         }
     }
 
@@ -52,7 +57,8 @@ impl Class {
         let trade = [Self::Alarm, Self::Batch, Self::Reservation, Self::Tag, Self::Device];
         let shared = [Self::Rights, Self::Register, Self::Registry, Self::Promise, Self::Settled];
         let moved = [Self::Sent, Self::Arrived];
-        trade.into_iter().chain(shared).chain(moved).find(|class| class.code() == code)
+        let stated = [Self::Statement, Self::Root];
+        trade.into_iter().chain(shared).chain(moved).chain(stated).find(|class| class.code() == code)
     }
 }
 
@@ -190,6 +196,8 @@ pub(crate) enum Item {
     Arrived(ArrivedItem),
     Promise(PromiseItem),
     Settled(SettledItem),
+    Statement(StatementItem),
+    Root(RootItem),
 }
 
 impl Item {
@@ -207,6 +215,8 @@ impl Item {
             Class::Arrived => Self::Arrived(ArrivedItem::default()),
             Class::Promise => Self::Promise(PromiseItem::default()),
             Class::Settled => Self::Settled(SettledItem::default()),
+            Class::Statement => Self::Statement(StatementItem::default()),
+            Class::Root => Self::Root(RootItem::default()),
         }
     }
 
@@ -217,8 +227,9 @@ impl Item {
             Self::Batch(item) => item.moved.get().is_none_or(|(_, state, _)| batch_open(*state)),
             Self::Reservation(item) => item.closed.get().is_none(),
             Self::Sent(item) => !item.closed,
+            Self::Statement(item) => item.open(),
             Self::Tag(_) | Self::Device(_) | Self::Rights(_) | Self::Register(_) | Self::Registry(_) => false,
-            Self::Arrived(_) | Self::Promise(_) | Self::Settled(_) => false,
+            Self::Arrived(_) | Self::Promise(_) | Self::Settled(_) | Self::Root(_) => false,
         }
     }
 
@@ -236,6 +247,8 @@ impl Item {
             Self::Arrived(item) => postcard::to_allocvec(item),
             Self::Promise(item) => postcard::to_allocvec(item),
             Self::Settled(item) => postcard::to_allocvec(item),
+            Self::Statement(item) => postcard::to_allocvec(item),
+            Self::Root(item) => postcard::to_allocvec(item),
         };
         bytes.expect("maps of items have a known length and a vector takes any number of bytes")
     }
@@ -255,6 +268,8 @@ impl Item {
             Class::Arrived => postcard::from_bytes(body).ok().map(Self::Arrived),
             Class::Promise => postcard::from_bytes(body).ok().map(Self::Promise),
             Class::Settled => postcard::from_bytes(body).ok().map(Self::Settled),
+            Class::Statement => postcard::from_bytes(body).ok().map(Self::Statement),
+            Class::Root => postcard::from_bytes(body).ok().map(Self::Root),
         }
     }
 

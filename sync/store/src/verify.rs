@@ -55,6 +55,9 @@ fn verify(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> 
         }
         compare(conn, store, set, report)?;
     }
+    for odd in crate::evidence::odd_seals(conn)? {
+        report.add("seal-link", odd);
+    }
     strays(conn, report)
 }
 
