@@ -9,6 +9,8 @@
 //! * A gap named by the peer rewinds at most once per `retry_min_ms`, so that a burst of gap acks costs one resend.
 //! * A refused block is sent again as single records until the refused range is passed: the peer can then keep the one
 //!   bad record aside and move on.
+//! * A log that is given back to the peer who wrote it goes beside the others: nothing waits for it, it is no lag, and it is
+//!   dropped after the longest retry, because who still wants it asks again.
 //!
 //! `now` is monotonic milliseconds.
 
@@ -140,6 +142,8 @@ struct Outgoing {
     stuck: bool,
     /// Not sent until released: the peer has another history of this log.
     held: bool,
+    /// The peer's own log, sent because it asked for it.
+    aside: bool,
 }
 
 impl Outgoing {
@@ -154,6 +158,11 @@ impl Outgoing {
 
     fn done(&self) -> bool {
         self.held || self.acked >= self.head
+    }
+
+    /// Whether the logs after this one wait for it.
+    fn blocks(&self) -> bool {
+        !self.stuck && !self.aside
     }
 
     fn advance(&mut self, now: u64, upto: Seq, retry_min_ms: u64) {
@@ -216,6 +225,7 @@ impl Sender {
             rewind_at: 0,
             stuck: false,
             held: false,
+            aside: false,
         });
     }
 
@@ -283,6 +293,28 @@ impl Sender {
         }
     }
 
+    /// The peer asks for its own log from a position on; `head` is its end here.
+    pub fn give_back(&mut self, now: u64, ask: &Ack, head: Seq) {
+        self.handle_head(now, ask.log, head);
+        if let Some(entry) = self.logs.iter_mut().find(|entry| entry.log == ask.log) {
+            entry.aside = true;
+            entry.stuck = false;
+        }
+        self.handle_ack(now, ask);
+    }
+
+    /// The peer has the log up to `shared` as it is here, and nothing else: it is sent on from there.
+    pub fn resume(&mut self, now: u64, log: LogId, shared: Seq) {
+        let retry_min_ms = self.config.retry_min_ms;
+        if let Some(entry) = self.logs.iter_mut().find(|entry| entry.log == log) {
+            entry.held = false;
+            entry.acked = shared.min(entry.head);
+            entry.rewind();
+            entry.advance(now, entry.acked, retry_min_ms);
+            entry.linger_at = now;
+        }
+    }
+
     /// The log is no longer to be sent.
     pub fn forget(&mut self, log: LogId) {
         self.logs.retain(|entry| entry.log != log);
@@ -316,6 +348,7 @@ impl Sender {
             return None;
         }
         let config = self.config;
+        self.logs.retain(|entry| !(entry.aside && entry.stuck));
         for entry in &mut self.logs {
             if entry.done() {
                 continue;
@@ -336,7 +369,7 @@ impl Sender {
                     max_bytes: config.block_bytes,
                 });
             }
-            if !entry.stuck {
+            if entry.blocks() {
                 return None;
             }
         }
@@ -368,16 +401,17 @@ impl Sender {
             for at in [retry, linger].into_iter().flatten() {
                 wake = Some(wake.map_or(at, |earlier| earlier.min(at)));
             }
-            if !entry.stuck {
+            if entry.blocks() {
                 break;
             }
         }
         wake
     }
 
-    /// Positions of every log.
+    /// Positions of every log, without those that are given back.
     pub fn status(&self) -> SenderStatus {
-        SenderStatus { up: self.up, logs: self.logs.iter().map(Self::status_of).collect() }
+        let own = self.logs.iter().filter(|entry| !entry.aside);
+        SenderStatus { up: self.up, logs: own.map(Self::status_of).collect() }
     }
 
     fn status_of(entry: &Outgoing) -> LogStatus {

@@ -123,8 +123,7 @@ impl Down {
     pub(super) fn give_back(&mut self, now: u64, ask: &Ack, head: Seq) {
         let store = ask.log.store;
         let Some(sender) = self.senders.get_mut(&store) else { return };
-        sender.handle_head(now, ask.log, head);
-        sender.handle_ack(now, ask);
+        sender.give_back(now, ask, head);
         self.plan(now, store);
     }
 
@@ -133,6 +132,17 @@ impl Down {
         self.logs.insert(log, DownEnds { head: upto, acked: upto });
         if let Some(sender) = self.senders.get_mut(&log.store) {
             sender.forget(log);
+        }
+        self.plan(now, log.store);
+    }
+
+    /// The store has a log of HQ's up to `shared` as it is here: it is sent on from there.
+    pub(super) fn resume(&mut self, now: u64, log: LogId, shared: Seq) {
+        if let Some(ends) = self.logs.get_mut(&log) {
+            ends.acked = shared.min(ends.head);
+        }
+        if let Some(sender) = self.senders.get_mut(&log.store) {
+            sender.resume(now, log, shared);
         }
         self.plan(now, log.store);
     }

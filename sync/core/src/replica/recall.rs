@@ -8,6 +8,8 @@ use sync_model::{LogId, Seq};
 const LOGS_MAX: usize = 16;
 /// Asks without progress before the asker stops waiting.
 const ASKS_MAX: u32 = 6;
+/// Asks answered with nothing new after which the peer has nothing more.
+const ECHOES: u32 = 2;
 
 /// One log that the peer has more of, or differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,29 @@ pub(super) struct Lost {
     /// When to ask (again).
     pub(super) ask_at: u64,
     asks: u32,
+    /// The ask after which the peer last sent nothing new.
+    echoed: u32,
+    /// Asks that were answered with nothing new.
+    echoes: u32,
     since: u64,
+}
+
+impl Lost {
+    fn moved(&mut self, now: u64) {
+        self.asks = 0;
+        self.echoed = 0;
+        self.echoes = 0;
+        self.since = now;
+    }
+}
+
+/// What a returned block that this side has already says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Equal {
+    /// The peer has more, which is asked for.
+    More,
+    /// The peer has nothing more: both have the same up to here. What this side has beyond is news to the peer.
+    End(Seq),
 }
 
 /// Everything that is being asked for.
@@ -43,7 +67,9 @@ impl Recall {
             return false;
         }
         let link = (from == Seq::ZERO).then(|| Link::genesis(log));
-        self.lost.insert(log, Lost { peer, from, link, step: 1, ask_at: now, asks: 0, since: now });
+        let (asks, echoed, echoes) = (0, 0, 0);
+        let lost = Lost { peer, from, link, step: 1, ask_at: now, asks, echoed, echoes, since: now };
+        self.lost.insert(log, lost);
         true
     }
 
@@ -88,23 +114,32 @@ impl Recall {
         if let Some(lost) = self.lost.get_mut(&log) {
             step_back(log, lost);
             lost.ask_at = now;
-            lost.asks = 0;
-            lost.since = now;
+            lost.moved(now);
         }
     }
 
-    /// Both sides have the same up to `last`. True: the peer has more, which is asked for.
-    pub(super) fn equal(&mut self, now: u64, log: LogId, last: Seq) -> bool {
-        let Some(lost) = self.lost.get_mut(&log).filter(|lost| last < lost.peer) else { return false };
+    /// Both sides have the same up to `last`, where the peer's block ended. `None`: the log is not asked for.
+    ///
+    /// The peer's end is known from hearsay: it may have lost its own tail since. When two asks are answered with a block
+    /// that ends no later than where was asked from, the peer has no more than that block.
+    pub(super) fn equal(&mut self, now: u64, log: LogId, last: Seq) -> Option<Equal> {
+        let lost = self.lost.get_mut(&log)?;
+        if last <= lost.from && lost.asks > lost.echoed {
+            lost.echoed = lost.asks;
+            lost.echoes = lost.echoes.saturating_add(1);
+        }
+        if last >= lost.peer || lost.echoes >= ECHOES {
+            self.lost.remove(&log);
+            return Some(Equal::End(last));
+        }
         if last > lost.from {
             lost.from = last;
             lost.link = None;
             lost.ask_at = now;
+            lost.step = 1;
+            lost.moved(now);
         }
-        lost.step = 1;
-        lost.asks = 0;
-        lost.since = now;
-        true
+        Some(Equal::More)
     }
 
     /// Returned history is durable up to the ack. True: all of it is back.
@@ -113,8 +148,7 @@ impl Recall {
         lost.from = ack.upto;
         lost.link = Some(ack.link);
         lost.step = 1;
-        lost.asks = 0;
-        lost.since = now;
+        lost.moved(now);
         lost.ask_at = now.saturating_add(again_ms);
         if ack.upto >= lost.peer {
             self.lost.remove(&ack.log);
@@ -131,8 +165,7 @@ impl Recall {
     pub(super) fn restart(&mut self, now: u64) {
         for lost in self.lost.values_mut() {
             lost.ask_at = now;
-            lost.asks = 0;
-            lost.since = now;
+            lost.moved(now);
         }
     }
 

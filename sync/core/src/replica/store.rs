@@ -26,6 +26,8 @@ const NAK_PERIOD_MS: u64 = 1_000;
 const PAUSE_MS: u64 = 100;
 /// Longest retries that a peer which cannot be asked is waited for.
 pub(super) const PATIENCE: u64 = 8;
+/// Usual waits after which a store that says nothing greets all the same: HQ may take it for gone (a will that came late).
+const IDLE_GREETING: u64 = 10;
 /// Ends of sent blocks whose links are remembered.
 const LINKS_MAX: usize = 64;
 /// Longest part of a refused message that is kept.
@@ -104,6 +106,8 @@ pub struct Replica {
     live_at: u64,
     heard_ms: u64,
     hello_ms: u64,
+    /// When something last went out that shows HQ that this store is there.
+    spoke_ms: u64,
     /// Greetings since HQ's last word.
     hellos: u32,
     nak_ms: Option<u64>,
@@ -143,6 +147,7 @@ impl Replica {
             live_at: 0,
             heard_ms: 0,
             hello_ms: 0,
+            spoke_ms: 0,
             hellos: 0,
             nak_ms: None,
             hold_until: 0,
@@ -257,6 +262,7 @@ impl Replica {
             }
             self.hello_due = true;
         }
+        self.hello_due |= now >= self.idle_at();
         self.give_up_asking(now);
     }
 
@@ -272,6 +278,11 @@ impl Replica {
     fn hello_at(&self) -> u64 {
         let since = if self.peer.is_none() { self.hello_ms } else { self.heard_ms.max(self.hello_ms) };
         since.saturating_add(self.config.hello_ms)
+    }
+
+    /// When a store with nothing to say greets.
+    fn idle_at(&self) -> u64 {
+        self.spoke_ms.saturating_add(self.config.hello_ms.saturating_mul(IDLE_GREETING))
     }
 
     /// HQ does not return what it has (it is older, or cannot): trade under a new name all the same.
@@ -304,12 +315,12 @@ impl Replica {
             return None;
         }
         let sending = self.sender.next_wake().map(|at| at.max(self.hold_until));
-        let hello = self.waits().then(|| self.hello_at());
+        let hello = if self.waits() { self.hello_at().min(self.idle_at()) } else { self.idle_at() };
         let words = self.hello_due || self.presence_due || !self.acks.is_empty() || !self.returned.is_empty();
         let words = words.then_some(self.pause_until);
         let live = self.live_range(u64::MAX).map(|_| self.live_at);
         let sending = if self.reading.is_some() { None } else { [sending, live].into_iter().flatten().min() };
-        let wakes = [sending, hello, words, self.recall.next_wake()];
+        let wakes = [sending, Some(hello), words, self.recall.next_wake()];
         wakes.into_iter().flatten().min().map(|at| at.max(self.pause_until))
     }
 

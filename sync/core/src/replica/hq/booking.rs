@@ -3,13 +3,14 @@
 use super::super::effect::{
     Alarm, Effect, IngestFailure, IngestOutcome, Ingested, Leaf, Origin, Sign, Token,
 };
+use super::super::recall::Equal;
 use super::super::wire2::Incoming;
 use super::messages::Bad;
 use super::{Hub, Job, NAKS_MAX, PREVIEW_BYTES_MAX, PREVIEW_TOTAL_MAX};
 use crate::{Ack, Nak};
 use alloc::string::String;
 use alloc::vec::Vec;
-use sync_model::{Direction, EventId, LogId, Seq, StoreId, Text};
+use sync_model::{Direction, EpochReason, EventId, LogId, Seq, StoreId, Text};
 
 impl Hub {
     pub(super) fn ingest(&mut self, store: StoreId, block: Incoming) {
@@ -90,8 +91,11 @@ impl Hub {
             }
             IngestOutcome::Gap { .. } => {}
             // Equal up to the block's end; what follows here may still be another history.
-            IngestOutcome::Duplicate if self.recall.equal(now, ack.log, last) => {}
-            IngestOutcome::Applied { .. } | IngestOutcome::Duplicate => {
+            IngestOutcome::Duplicate => match self.recall.equal(now, ack.log, last) {
+                Some(Equal::End(shared)) => self.nothing_lost(now, &ack, shared),
+                Some(Equal::More) | None => {}
+            },
+            IngestOutcome::Applied { .. } => {
                 if self.recall.returned(now, &ack, self.config.sender.retry_min_ms) {
                     self.down.returned(now, ack.log, ack.upto);
                     self.now_effects.push_back(Effect::RecordAck(ack));
@@ -103,6 +107,19 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// The store has no more of a log of HQ's than HQ, and nothing else: what it lacks is sent. The names beyond may have been
+    /// used before the loss, so nothing more is written there.
+    fn nothing_lost(&mut self, now: u64, ack: &Ack, shared: Seq) {
+        let log = ack.log;
+        self.down.resume(now, log, shared);
+        if ack.upto == shared {
+            self.now_effects.push_back(Effect::RecordAck(*ack));
+        }
+        self.now_effects.push_back(Effect::Alarm(Alarm::Returned { log, upto: shared }));
+        let above = self.down.newest(log.store).map_or(log.epoch, |newest| newest.epoch.max(log.epoch));
+        self.now_effects.push_back(Effect::OpenEpoch { log, reason: EpochReason::RolledBack, above });
     }
 
     /// The ledger kept the bytes already where something is wrong; here follow refusal, verdict and order.

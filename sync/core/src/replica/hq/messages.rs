@@ -158,7 +158,10 @@ impl Hub {
             }
             check_log(store, log, Direction::Down, nak.of)?;
             if matches!(nak.code.as_str(), "equivocation" | "chain-break") {
-                self.contradicted(now, log, first);
+                // A break is seen behind the store's end, another record in its log.
+                let known =
+                    if nak.code.as_str() == "equivocation" { first.0 } else { first.0.saturating_sub(1) };
+                self.contradicted(now, log, first, Seq(known));
             }
         } else if matches!(nak.code.as_str(), "undecodable" | "wire-version") {
             // It could not read us: it may be an older one than we thought.
@@ -174,9 +177,9 @@ impl Hub {
     }
 
     /// The store has another history of HQ's log: ask for it, and write the own branch again in a new epoch.
-    pub(super) fn contradicted(&mut self, now: u64, log: LogId, at: Seq) {
+    pub(super) fn contradicted(&mut self, now: u64, log: LogId, at: Seq, peer: Seq) {
         let from = Seq(at.0.saturating_sub(1));
-        self.lose(now, log, at, from, Alarm::Forked { log, at });
+        self.lose(now, log, peer, from, Alarm::Forked { log, at });
     }
 
     pub(super) fn lose(&mut self, now: u64, log: LogId, peer: Seq, from: Seq, alarm: Alarm) {

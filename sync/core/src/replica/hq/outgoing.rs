@@ -35,7 +35,7 @@ impl Hub {
     pub fn handle_link(&mut self, now: u64, token: Token, link: Option<Link>) {
         if let Some(ack) = self.compares.remove(&token) {
             if link.is_some_and(|link| link != ack.link) {
-                self.contradicted(now, ack.log, ack.upto);
+                self.contradicted(now, ack.log, ack.upto, ack.upto);
             }
         } else if let Some((_, log, at)) = self.asking_link.take_if(|(asked, _, _)| *asked == token) {
             self.recall.link(log, at, link);

@@ -1,11 +1,12 @@
 //! What a store makes of HQ's messages: blocks to take in, acks to compare, history that comes back.
 
 use super::super::effect::{Alarm, Effect, IngestFailure, IngestOutcome, Ingested, Leaf, Sign, Token};
+use super::super::recall::Equal;
 use super::super::wire2::{self, Incoming, Letter, Versions};
 use super::{INGESTS_MAX, Replica};
 use crate::{Ack, AckOutcome, Link, Nak};
 use alloc::string::ToString;
-use sync_model::{Direction, Seq};
+use sync_model::{Direction, EpochReason, Seq};
 
 impl Replica {
     /// One message of the transport.
@@ -100,8 +101,7 @@ impl Replica {
     pub(super) fn asked(&mut self, now: u64, ack: &Ack) {
         let Some(known) = self.down.get(&ack.log).copied() else { return };
         let Some(ask) = super::super::recall::answerable(ack, known.upto) else { return };
-        self.sender.handle_head(now, ack.log, known.upto);
-        self.sender.handle_ack(now, &ask);
+        self.sender.give_back(now, &ask, known.upto);
     }
 
     /// Compares HQ's word on an own log with the own log, as far as this can be done without reading.
@@ -211,8 +211,11 @@ impl Replica {
                 self.acks.insert(ack.log, ack);
             }
             // Equal up to the block's end; what follows here may still be another history.
-            IngestOutcome::Duplicate if self.recall.equal(now, ack.log, last) => {}
-            IngestOutcome::Applied { .. } | IngestOutcome::Duplicate => {
+            IngestOutcome::Duplicate => match self.recall.equal(now, ack.log, last) {
+                Some(Equal::End(shared)) => self.nothing_lost(now, &ack, shared),
+                Some(Equal::More) | None => {}
+            },
+            IngestOutcome::Applied { .. } => {
                 self.acks.insert(ack.log, ack);
                 self.own.insert(ack.log, (ack.upto, ack.upto));
                 if self.recall.returned(now, &ack, self.config.sender.retry_min_ms) {
@@ -223,6 +226,26 @@ impl Replica {
                     self.now_effects.push_back(Effect::Alarm(alarm));
                 }
             }
+        }
+    }
+
+    /// HQ has no more of an own log than this store, and nothing else: what it lacks is sent. The names beyond may have been
+    /// used before the loss, so nothing more is written there.
+    fn nothing_lost(&mut self, now: u64, ack: &Ack, shared: Seq) {
+        let log = ack.log;
+        self.own.insert(log, (ack.upto, shared));
+        self.sender.handle_head(now, log, ack.upto);
+        self.sender.resume(now, log, shared);
+        self.links.retain(|(of, _, _)| *of != log);
+        if ack.upto == shared {
+            // HQ need not send it again.
+            self.acks.insert(log, *ack);
+            self.now_effects.push_back(Effect::RecordAck(*ack));
+        }
+        self.now_effects.push_back(Effect::Alarm(Alarm::Returned { log, upto: shared }));
+        if self.current == Some(log) {
+            let (reason, above) = (EpochReason::RolledBack, self.newest_epoch());
+            self.now_effects.push_back(Effect::OpenEpoch { log, reason, above });
         }
     }
 }

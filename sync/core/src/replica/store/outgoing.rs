@@ -16,6 +16,7 @@ impl Replica {
             return;
         };
         let (log, first, last) = (block.log, block.first, block.last());
+        self.spoke_ms = now;
         let version = self.peer.unwrap_or(wire2::MIN);
         match lane {
             Lane::Ordered => {
@@ -104,9 +105,10 @@ impl Replica {
         }
         if core::mem::take(&mut self.hello_due) {
             self.hello_ms = now;
+            self.spoke_ms = now;
             self.hellos = self.hellos.saturating_add(1);
-            // The retained ack of HQ's log may have been lost with the broker's memory.
-            if let Some((log, ack)) = self.down.last_key_value() {
+            // The retained ack of HQ's log may have been lost with the broker's memory, and HQ's older logs with HQ's disk.
+            for (log, ack) in self.down.iter().rev().take(OLDER_MAX) {
                 self.acks.entry(*log).or_insert(*ack);
             }
             let message = self.greeting().encode(self.greet)?;
@@ -114,8 +116,8 @@ impl Replica {
         }
         if let Some((log, ack)) = self.acks.pop_first() {
             let message = Letter::Ack(ack).encode(self.peer.unwrap_or(wire2::MIN))?;
-            // The topic keeps one message: how far HQ's own log came.
-            let retained = log.direction == Direction::Down;
+            // The topic keeps one message: how far HQ's newest log came.
+            let retained = self.down.last_key_value().is_some_and(|(newest, _)| *newest == log);
             return Some(self.message(Leaf::DownAck, message, retained, What::Ack(ack)));
         }
         let nak = self.nak.take()?;
