@@ -26,13 +26,17 @@ const CONTEXT: &str = "steelyard 2026 day root 1";
 
 /// Content of a store's leaf; `None` while the store has not signed.
 pub fn day_leaf(signed: &SignedStatement) -> Option<Vec<u8>> {
-    let store = signed.store?;
+    let (statement, signature) = (&signed.statement, signed.store?);
+    Some(leaf_content(statement.store, statement.day, &statement.digest(), &signature))
+}
+
+fn leaf_content(store: StoreId, day: BusinessDay, digest: &Digest, signature: &Signature) -> Vec<u8> {
     let mut out = Vec::with_capacity(104);
-    out.extend(signed.statement.store.0.to_be_bytes());
-    out.extend(signed.statement.day.0.to_be_bytes());
-    out.extend(signed.statement.digest());
-    out.extend(store);
-    Some(out)
+    out.extend(store.0.to_be_bytes());
+    out.extend(day.0.to_be_bytes());
+    out.extend(digest);
+    out.extend(signature);
+    out
 }
 
 /// HQ's signed root over the statements of a day.
@@ -161,6 +165,26 @@ impl DayTree {
         }
     }
 
+    /// Adds or replaces the leaf of a store whose statement has this digest and this signature of the store.
+    pub fn add_leaf(&mut self, store: StoreId, digest: &Digest, signature: &Signature) {
+        self.leaves.insert(store, leaf_hash(&leaf_content(store, self.day, digest, signature)));
+    }
+
+    /// Root of the tree as it is.
+    pub fn root(&self) -> Digest {
+        root(&self.hashes())
+    }
+
+    /// Statements in the tree.
+    pub fn len(&self) -> usize {
+        self.leaves.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.leaves.is_empty()
+    }
+
     fn hashes(&self) -> Vec<Digest> {
         self.leaves.values().copied().collect()
     }
@@ -170,7 +194,7 @@ impl DayTree {
         let mut out = DayRoot {
             day: self.day,
             size: u32::try_from(self.leaves.len()).unwrap_or(u32::MAX),
-            root: root(&self.hashes()),
+            root: self.root(),
             prev: prev.map_or([0; 32], DayRoot::digest),
             signature: [0; 64],
         };

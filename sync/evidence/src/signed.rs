@@ -56,14 +56,24 @@ impl SignedStatement {
     /// Countersigns as HQ. HQ does so only when its own events give the same statement: [`Statement::differences`] is empty.
     pub fn countersign(&mut self, key: &SigningKey) -> Result<(), SignedError> {
         let store = self.store.ok_or(SignedError::NoStore)?;
-        self.hq = Some(key.sign(HQ, &countersigned(&self.statement.digest(), &store)));
+        self.hq = Some(Self::countersignature(&self.statement.digest(), &store, key));
         Ok(())
+    }
+
+    /// HQ's countersignature over a statement known by its digest.
+    pub fn countersignature(digest: &Digest, store: &Signature, key: &SigningKey) -> Signature {
+        key.sign(HQ, &countersigned(digest, store))
+    }
+
+    /// Checks a store's signature over a statement known by its digest.
+    pub fn verify_digest(digest: &Digest, store: &Signature, key: PublicKey) -> Result<(), SignedError> {
+        key.verify(STORE, digest, store).map_err(SignedError::Store)
     }
 
     /// Checks the store's signature.
     pub fn verify_store(&self, key: PublicKey) -> Result<(), SignedError> {
         let store = self.store.ok_or(SignedError::NoStore)?;
-        key.verify(STORE, &self.statement.digest(), &store).map_err(SignedError::Store)
+        Self::verify_digest(&self.statement.digest(), &store, key)
     }
 
     /// Checks HQ's countersignature.

@@ -9,6 +9,7 @@
 
 use crate::draft::Draft;
 use crate::fold::{FoldError, View};
+use crate::inbox::Inbox;
 use crate::item::{Class, Item, ItemKey, Latest};
 use crate::log;
 use crate::rows::Answer;
@@ -179,27 +180,17 @@ impl StatementItem {
     }
 }
 
-/// Reads a statement's item as another event store keeps it: the key and body columns of its row.
-pub fn read_statement(store: StoreId, key: &[u8], body: &[u8]) -> Option<StatementRow> {
+/// Reads a statement's item.
+fn read_statement(store: StoreId, key: &[u8], body: &[u8]) -> Option<StatementRow> {
     let Some(Item::Statement(item)) = Item::from_body(Class::Statement, body) else { return None };
     item.row(&ItemKey { store, class: Class::Statement, key: key.to_vec() })
 }
 
-/// Reads a root's item as another event store keeps it.
-pub fn read_root(body: &[u8]) -> Option<RootRow> {
+/// Reads a root's item.
+fn read_root(body: &[u8]) -> Option<RootRow> {
     let Some(Item::Root(item)) = Item::from_body(Class::Root, body) else { return None };
     let (at, rooted) = item.root.get().cloned()?;
     Some(RootRow { at, rooted })
-}
-
-/// The class and key columns of a statement's item.
-pub fn statement_columns(day: BusinessDay) -> (i64, Vec<u8>) {
-    (Class::Statement.code(), day_bytes(day))
-}
-
-/// The class column of the items of roots; their keys are their numbers, big-endian.
-pub fn root_class() -> i64 {
-    Class::Root.code()
 }
 
 /// Refuses what no reader of a statement would take. Called before anything is folded.
@@ -296,12 +287,9 @@ impl Draft<'_> {
         signature: &[u8; 64],
     ) -> Result<bool, Refusal> {
         let Some(entry) = self.entry(log).filter(|_| upto > Seq::ZERO) else { return Ok(false) };
-        let kept = self
-            .conn()
-            .prepare_cached("SELECT seq FROM signed_end WHERE log = ?1")
-            .and_then(|mut statement| {
-                statement.query_row([entry.number], |row| row.get::<_, i64>(0)).optional()
-            });
+        let kept = self.conn().prepare_cached("SELECT seq FROM signed_end WHERE log = ?1").and_then(
+            |mut statement| statement.query_row([entry.number], |row| row.get::<_, i64>(0)).optional(),
+        );
         if self.sql(kept)?.is_some_and(|kept| unsigned(kept) >= upto.0) {
             return Ok(false);
         }
@@ -324,11 +312,7 @@ impl Draft<'_> {
     }
 
     /// A statement of the store whose ledger this is, or at HQ of any.
-    pub fn statement(
-        &mut self,
-        store: StoreId,
-        day: BusinessDay,
-    ) -> Result<Option<StatementRow>, Refusal> {
+    pub fn statement(&mut self, store: StoreId, day: BusinessDay) -> Result<Option<StatementRow>, Refusal> {
         let key = statement_key(store, day);
         Ok(match self.view(|view| view.item(&key))? {
             Some(Item::Statement(item)) => item.row(&key),
@@ -360,62 +344,63 @@ impl Reader {
         read().map_err(failed)
     }
 
-    fn statement_items(&self, sql: &str, keys: impl rusqlite::Params) -> Answer<Vec<StatementRow>> {
-        let failed = |error: rusqlite::Error| LedgerError::sql("read statements", &error);
-        let read = || -> rusqlite::Result<Vec<StatementRow>> {
-            let mut statement = self.conn.prepare_cached(sql)?;
-            let rows = statement.query_map(keys, |row| {
-                let (store, key, body): (u32, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                Ok(read_statement(StoreId(store), &key, &body))
-            })?;
-            rows.filter_map(Result::transpose).collect()
-        };
-        read().map_err(failed)
-    }
-
     /// Statements of a store, newest day first.
     pub fn statements(&self, store: StoreId, count: usize) -> Answer<Vec<StatementRow>> {
-        let sql =
-            "SELECT store, key, body FROM item WHERE store = ?1 AND class = ?2 ORDER BY key DESC LIMIT ?3";
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.statement_items(sql, params![store.0, Class::Statement.code(), count])
+        Inbox(self).statements(store, count)
     }
 
     /// Statements of a store about which HQ still has something to do, oldest day first.
     pub fn open_statements(&self, store: StoreId) -> Answer<Vec<StatementRow>> {
-        let sql = "SELECT store, key, body FROM item WHERE store = ?1 AND class = ?2 AND open = 1 ORDER BY key";
-        self.statement_items(sql, params![store.0, Class::Statement.code()])
+        Inbox(self).open_statements(store)
     }
 
     /// One statement.
     pub fn statement(&self, store: StoreId, day: BusinessDay) -> Answer<Option<StatementRow>> {
-        let sql = "SELECT store, key, body FROM item WHERE store = ?1 AND class = ?2 AND key = ?3";
-        let key = params![store.0, Class::Statement.code(), day_bytes(day)];
-        Ok(self.statement_items(sql, key)?.into_iter().next())
+        Inbox(self).statement(store, day)
     }
 
     /// HQ's day roots, newest first.
     pub fn roots(&self, count: usize) -> Answer<Vec<RootRow>> {
-        let failed = |error: rusqlite::Error| LedgerError::sql("read day roots", &error);
-        let read = || -> rusqlite::Result<Vec<RootRow>> {
-            let sql = "SELECT body FROM item WHERE store = ?1 AND class = ?2 ORDER BY key DESC LIMIT ?3";
-            let mut statement = self.conn.prepare_cached(sql)?;
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            let rows = statement
-                .query_map(params![HQ_LOG.0, Class::Root.code(), count], |row| row.get::<_, Vec<u8>>(0))?;
-            rows.map(|body| body.map(|body| read_root(&body))).filter_map(Result::transpose).collect()
-        };
-        read().map_err(failed)
+        Inbox(self).roots(count)
     }
 
     /// One day root by its number.
     pub fn root(&self, number: u64) -> Answer<Option<RootRow>> {
-        let sql = "SELECT body FROM item WHERE store = ?1 AND class = ?2 AND key = ?3";
-        let key = params![HQ_LOG.0, Class::Root.code(), number.to_be_bytes()];
-        let found = self.conn.prepare_cached(sql).and_then(|mut statement| {
-            statement.query_row(key, |row| row.get::<_, Vec<u8>>(0)).optional()
-        });
-        let body = found.map_err(|error| LedgerError::sql("read day roots", &error))?;
+        Inbox(self).root(number)
+    }
+}
+
+impl Inbox<'_> {
+    /// See [`Reader::statements`].
+    pub fn statements(&self, store: StoreId, count: usize) -> Answer<Vec<StatementRow>> {
+        let items = self.0.items(store, Class::Statement.code())?;
+        let rows = items.iter().rev().filter_map(|(key, body)| read_statement(store, key, body));
+        Ok(rows.take(count).collect())
+    }
+
+    /// See [`Reader::open_statements`].
+    pub fn open_statements(&self, store: StoreId) -> Answer<Vec<StatementRow>> {
+        let items = self.0.open_items(store, Class::Statement.code())?;
+        let rows = items.iter().filter_map(|(key, body)| read_statement(store, key, body));
+        Ok(rows.filter(StatementRow::open).collect())
+    }
+
+    /// See [`Reader::statement`].
+    pub fn statement(&self, store: StoreId, day: BusinessDay) -> Answer<Option<StatementRow>> {
+        let key = day_bytes(day);
+        let body = self.0.item(store, Class::Statement.code(), &key)?;
+        Ok(body.and_then(|body| read_statement(store, &key, &body)))
+    }
+
+    /// See [`Reader::roots`].
+    pub fn roots(&self, count: usize) -> Answer<Vec<RootRow>> {
+        let items = self.0.items(HQ_LOG, Class::Root.code())?;
+        Ok(items.iter().rev().filter_map(|(_, body)| read_root(body)).take(count).collect())
+    }
+
+    /// See [`Reader::root`].
+    pub fn root(&self, number: u64) -> Answer<Option<RootRow>> {
+        let body = self.0.item(HQ_LOG, Class::Root.code(), &number.to_be_bytes())?;
         Ok(body.as_deref().and_then(read_root))
     }
 }

@@ -144,6 +144,10 @@ pub trait Shelf {
     fn newest_up(&self, store: StoreId) -> Answer<Option<Epoch>>;
     /// Keys and bodies of the item rows of one class of a store, by key.
     fn items(&self, store: StoreId, class: i64) -> Answer<Vec<(Vec<u8>, Vec<u8>)>>;
+    /// Those of them that are open; at least these.
+    fn open_items(&self, store: StoreId, class: i64) -> Answer<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.items(store, class)
+    }
     /// Body of one item row.
     fn item(&self, store: StoreId, class: i64, key: &[u8]) -> Answer<Option<Vec<u8>>>;
     /// Bodies of the item rows with this class and key, of every store that has a log.
@@ -179,6 +183,14 @@ impl Shelf for Reader {
     fn items(&self, store: StoreId, class: i64) -> Answer<Vec<(Vec<u8>, Vec<u8>)>> {
         self.read(|conn| {
             let sql = "SELECT key, body FROM item WHERE store = ?1 AND class = ?2 ORDER BY key";
+            let mut statement = conn.prepare_cached(sql)?;
+            statement.query_map(params![store.0, class], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
+    fn open_items(&self, store: StoreId, class: i64) -> Answer<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.read(|conn| {
+            let sql = "SELECT key, body FROM item WHERE store = ?1 AND class = ?2 AND open = 1 ORDER BY key";
             let mut statement = conn.prepare_cached(sql)?;
             statement.query_map(params![store.0, class], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         })

@@ -46,8 +46,7 @@ mod writer;
 pub use branch::TakenIn;
 pub use draft::{ANSWERS_KEPT, Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
 pub use evidence::{
-    DISPUTED_ROWS_MAX, HQ_LOG, PART_BYTES_MAX, PARTS_MAX, RootRow, StatementRow, day_root, read_root, read_statement,
-    root_class, root_proof, statement_columns,
+    DISPUTED_ROWS_MAX, HQ_LOG, PART_BYTES_MAX, PARTS_MAX, RootRow, StatementRow, day_root, root_proof,
 };
 pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
 pub use folder::{
