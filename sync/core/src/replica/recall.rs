@@ -103,9 +103,9 @@ impl Recall {
         Some(Ack { log: *log, upto: lost.from, link, gap })
     }
 
-    /// Whether asking has led nowhere for long, or the peer could not be asked for `patience_ms`.
+    /// Whether asking has led nowhere for long, or for `patience_ms` (a peer that cannot be asked).
     pub(super) fn hopeless(&self, now: u64, log: LogId, patience_ms: u64) -> bool {
-        let late = |lost: &Lost| lost.asks == 0 && now.saturating_sub(lost.since) >= patience_ms;
+        let late = |lost: &Lost| now.saturating_sub(lost.since) >= patience_ms;
         self.lost.get(&log).is_some_and(|lost| lost.asks >= ASKS_MAX || late(lost))
     }
 

@@ -81,6 +81,8 @@ pub struct Replica {
     peer: Option<u8>,
     /// Version of the next greeting.
     greet: u8,
+    /// HQ said on this connection that it cannot read the newest version.
+    refused: bool,
     /// Own logs: end, and end known to be HQ's too.
     own: BTreeMap<LogId, (Seq, Seq)>,
     current: Option<LogId>,
@@ -124,6 +126,7 @@ impl Replica {
         Self {
             sender: Sender::new(config.sender),
             greet: speaks,
+            refused: false,
             config,
             up: false,
             peer: None,
@@ -185,6 +188,7 @@ impl Replica {
         self.heard_ms = now;
         self.hold_until = now.saturating_add(self.config.sender.retry_min_ms);
         self.greet = self.config.speaks;
+        self.refused = false;
         self.hellos = 0;
         self.sender.handle_up(now);
         self.recall.restart(now);

@@ -81,7 +81,7 @@ impl Hub {
         let spoken = bytes.first().copied().filter(|spoken| *spoken > wire2::MIN);
         // Whoever writes a version reads it.
         let versions = versions.or(spoken
-            .filter(|_| !self.peers.contains_key(&store))
+            .filter(|spoken| self.peers.get(&store).is_none_or(|known| known < spoken))
             .map(|current| Versions { min: wire2::MIN, current }));
         if let Some(versions) = versions {
             let own = Versions { min: wire2::MIN, current: self.config.speaks };

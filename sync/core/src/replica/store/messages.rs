@@ -66,6 +66,7 @@ impl Replica {
         if nak.of.is_none() && matches!(nak.code.as_str(), "undecodable" | "wire-version") {
             // HQ could not read us: it may be an older one than we thought.
             self.peer = None;
+            self.refused = true;
             self.lower_greeting();
             self.hello_due = self.up;
         }
@@ -86,6 +87,11 @@ impl Replica {
         }
         if self.peer.is_some() {
             self.hold_until = now;
+        }
+        if self.greet < self.config.speaks && !self.refused {
+            // It was silence that lowered the greeting, and now HQ is there.
+            self.greet = self.config.speaks;
+            self.hello_due = self.up;
         }
         match ack.log.direction {
             Direction::Down => self.asked(now, &ack),
