@@ -15,6 +15,7 @@ use crate::ingest::first_difference;
 use crate::log::{self, Entry};
 use crate::schema::Owner;
 use rusqlite::params;
+use std::borrow::Cow;
 use sync_core::replica::{Incoming, IngestOutcome, Ingested, Prev};
 use sync_core::{Block, Link};
 use sync_model::{Command, Direction, Epoch, EpochReason, Event, EventId, Fact, FactRef, LogId, Seq, Stamp};
@@ -35,6 +36,14 @@ pub struct TakenIn {
     pub moved: Option<(EventId, EventId, u64)>,
 }
 
+/// What of a block lies above its log's floor.
+enum Above<'b> {
+    /// To be compared and applied.
+    Rest(Cow<'b, Incoming>),
+    /// Nothing: this is the outcome.
+    Nothing(IngestOutcome),
+}
+
 impl Draft<'_> {
     /// Takes in a block in any wire version; `stamp` is now.
     pub fn take_in(&mut self, block: &Incoming, stamp: Stamp) -> Result<TakenIn, Refusal> {
@@ -45,6 +54,14 @@ impl Draft<'_> {
         if own {
             return self.take_back(block, stamp);
         }
+        let above = match self.above_floor(block)? {
+            Above::Rest(block) => block,
+            Above::Nothing(outcome) => {
+                let ingested = self.ingested(block.log, outcome);
+                return Ok(TakenIn { ingested, said: Vec::new(), opened: None, moved: None });
+            }
+        };
+        let block = &*above;
         let ingested = match self.resolve(block)? {
             Ok(whole) => self.ingest(&whole, stamp.at)?,
             Err(missing) => self.ingested(block.log, IngestOutcome::Gap { missing }),
@@ -56,6 +73,34 @@ impl Draft<'_> {
             opened = Some(self.open_epoch(EpochReason::Ordered, stamp)?);
         }
         Ok(TakenIn { ingested, said, opened, moved: None })
+    }
+
+    /// The part of a block that can still be compared. Records up to the floor were acknowledged under the links that they
+    /// had here: they are known, and where the block's chain reaches the floor it must be the one that was kept.
+    fn above_floor<'b>(&self, block: &'b Incoming) -> Result<Above<'b>, Refusal> {
+        let Some(entry) = self.entry(block.log).filter(|entry| block.first <= entry.floor) else {
+            return Ok(Above::Rest(Cow::Borrowed(block)));
+        };
+        if block.last() < entry.floor {
+            return Ok(Above::Nothing(IngestOutcome::Duplicate));
+        }
+        let below = usize::try_from(entry.floor.0.saturating_sub(block.first.0).saturating_add(1))
+            .map_err(|_| Refusal::new("bad-block", "the block is longer than memory"))?;
+        if let Prev::Whole(prev) = block.prev {
+            let mut link = prev;
+            for (seq, record) in (block.first.0..).zip(block.records.iter().take(below)) {
+                link = link.next(block.log, Seq(seq), record);
+            }
+            if link != entry.floor_link {
+                return Ok(Above::Nothing(IngestOutcome::ChainBreak { at: block.first }));
+            }
+        }
+        if block.last() == entry.floor {
+            return Ok(Above::Nothing(IngestOutcome::Duplicate));
+        }
+        let records = block.records.iter().skip(below).cloned().collect();
+        let (first, prev) = (entry.floor.next(), Prev::Whole(entry.floor_link));
+        Ok(Above::Rest(Cow::Owned(Incoming { log: block.log, first, prev, records, seal: block.seal })))
     }
 
     /// The block with its whole previous link; `Err`: what is missing before it.
@@ -96,6 +141,11 @@ impl Draft<'_> {
             opened: None,
             moved: None,
         };
+        let above = match self.above_floor(block)? {
+            Above::Rest(block) => block,
+            Above::Nothing(outcome) => return Ok(answer(self, outcome)),
+        };
+        let block = &*above;
         let before = Seq(block.first.0.saturating_sub(1));
         let head = self.entry(log).map_or(Seq::ZERO, |entry| entry.head);
         let Some(prev) = self.link_before(log, before)? else {
@@ -206,15 +256,13 @@ impl Draft<'_> {
         }
     }
 
-    /// Empties the folds of a store and books every record again, in the order of `verify`.
+    /// Puts the folds of a store back to its floors and books every record again, in the order of `verify`.
     fn fold_again(&mut self, log: LogId) -> Result<(), Refusal> {
         self.clear_folds();
-        for table in FOLDS {
-            let gone = self.conn().execute(&format!("DELETE FROM {table} WHERE store = ?1"), [log.store.0]);
-            self.sql(gone)?;
-        }
+        let emptied = crate::truncate::back_to_floors(self.conn(), log.store, &FOLDS);
+        self.sql(emptied)?;
         for (log, number, head) in self.logs_of(log.store) {
-            let mut from = Seq(1);
+            let mut from = self.entry(log).map_or(Seq(1), |entry| entry.floor.next());
             while from <= head {
                 let upto = Seq(from.0.saturating_add(999)).min(head);
                 for (pos, record) in self.raw(number, from, upto)? {

@@ -65,7 +65,13 @@ impl<'a> Draft<'a> {
     ) -> Result<T, Refusal> {
         let core = &mut *self.core;
         let base = Tables(&core.conn);
-        let mut view = View { job: &mut core.job, group: &core.group, cache: &core.cache, base: &base };
+        let mut view = View {
+            job: &mut core.job,
+            group: &core.group,
+            cache: &core.under,
+            base: &base,
+            sums: Some(&mut core.sums),
+        };
         let result = read(&mut view);
         self.sql(result)
     }
@@ -108,8 +114,7 @@ impl<'a> Draft<'a> {
         if number >= 1 << 22 {
             return Err(Refusal::new("too-many-logs", format!("log number {number} is out of range")));
         }
-        let entry =
-            Entry { number, head: Seq::ZERO, link: Link::genesis(log), acked: Seq::ZERO, closed: false };
+        let entry = Entry::empty(log, number);
         let inserted = log::insert(&self.core.conn, log, &entry);
         self.sql(inserted)?;
         self.set_entry(log, entry);
@@ -252,7 +257,7 @@ impl<'a> Draft<'a> {
 
     /// Forgets every fold row in memory; only before the group changed any.
     pub(crate) fn clear_folds(&mut self) {
-        self.core.cache.clear();
+        self.core.sums.clear();
         self.core.job.clear();
     }
 
@@ -369,12 +374,9 @@ impl<'a> Draft<'a> {
         let stored = on_hand_rows(&self.core.conn, store, sku);
         let mut rows: BTreeMap<(String, u8), i64> = self.sql(stored)?;
         let from = (store, sku, sync_model::LotId::default(), 0);
-        for layer in [&self.core.group, &self.core.job] {
-            let same =
-                layer.stock.range(from.clone()..).take_while(|(key, _)| (key.0, key.1) == (store, sku));
-            for ((_, _, lot, account), value) in same {
-                rows.insert((lot.as_str().to_owned(), *account), *value);
-            }
+        let changed = self.core.sums.stock.changed_from(&from);
+        for ((_, _, lot, account), value) in changed.take_while(|(key, _)| (key.0, key.1) == (store, sku)) {
+            rows.insert((lot.as_str().to_owned(), *account), value);
         }
         Ok(sum_on_hand(&rows))
     }
@@ -477,13 +479,19 @@ fn old_answers(conn: &Connection, before: UnixMillis, kept: usize) -> rusqlite::
         .query_row([kept], |row| row.get(0))
         .optional()?;
     let Some(newest) = newest else { return Ok(Vec::new()) };
-    let sql = "SELECT answer.key, event.record FROM answer JOIN log ON log.id = answer.pos >> 40
-               JOIN event ON event.pos = answer.pos
+    // Of a record that is gone, the floor of its log knows a stamp that is not smaller.
+    let sql = "SELECT answer.key, event.record, floor.at FROM answer JOIN log ON log.id = answer.pos >> 40
+               LEFT JOIN event ON event.pos = answer.pos LEFT JOIN floor ON floor.log = log.id
                WHERE answer.pos <= ?1 AND answer.pos - (log.id << 40) <= log.acked ORDER BY answer.pos LIMIT ?2";
     let mut statement = conn.prepare_cached(sql)?;
     let rows = statement.query_map(params![newest, ANSWERS_AT_ONCE], |row| {
-        let (key, record): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        Ok(Event::from_record(&record).is_ok_and(|event| event.stamp.at < before).then_some(key))
+        let (key, record, floor): (String, Option<Vec<u8>>, Option<i64>) =
+            (row.get(0)?, row.get(1)?, row.get(2)?);
+        let old = match record {
+            Some(record) => Event::from_record(&record).is_ok_and(|event| event.stamp.at < before),
+            None => floor.is_some_and(|at| at < before.0),
+        };
+        Ok(old.then_some(key))
     })?;
     rows.filter_map(Result::transpose).collect()
 }

@@ -80,6 +80,14 @@ pub enum LedgerError {
         /// Which bucket, and whose it is.
         detail: String,
     },
+    /// The records asked for are gone: they were acknowledged, are older than the retention, and folded into a checkpoint.
+    #[error("{log}: records up to {floor} are truncated")]
+    Truncated {
+        /// The log.
+        log: LogId,
+        /// Last record that is gone.
+        floor: Seq,
+    },
     /// Stored records do not hash to their stored links.
     #[error("{log}: records up to {upto} do not hash to the stored link; run verify")]
     Damaged {
@@ -181,7 +189,7 @@ impl VerifyReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Stable name: `chain-link`, `chain-gap`, `chain-head`, `fold-stock`, `fold-money`, `fold-article`, `fold-price`,
-    /// `fold-ticket`, `fold-count`, `fold-item`, `seal-link`, `file`.
+    /// `fold-ticket`, `fold-count`, `fold-item`, `checkpoint`, `seal-link`, `file`.
     pub name: &'static str,
     /// Where, expected and found.
     pub detail: String,

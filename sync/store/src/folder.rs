@@ -274,7 +274,7 @@ impl Folder {
     }
 
     fn view(&mut self) -> View<'_> {
-        View { job: &mut self.job, group: &self.batch, cache: &self.cache, base: &self.unknown }
+        View { job: &mut self.job, group: &self.batch, cache: &self.cache, base: &self.unknown, sums: None }
     }
 
     /// Folds and counts one stored record. Answers why it folds as nothing, if it does: code and text.

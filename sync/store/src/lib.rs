@@ -24,6 +24,7 @@ mod evidence;
 mod fold;
 mod folder;
 mod generation;
+mod image;
 mod inbox;
 mod ingest;
 mod item;
@@ -38,17 +39,19 @@ mod salvage;
 mod schema;
 mod shared;
 mod state;
+mod sums;
 mod table;
 pub mod telemetry;
+mod truncate;
 mod verify;
 mod writer;
 
 pub use branch::TakenIn;
 pub use draft::{ANSWERS_KEPT, Draft, KEY_BYTES_MAX, STATE_BYTES_MAX};
+pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
 pub use evidence::{
     DISPUTED_ROWS_MAX, HQ_LOG, PART_BYTES_MAX, PARTS_MAX, RootRow, StatementRow, day_root, root_proof,
 };
-pub use error::{LedgerError, OpenReport, Problem, Refusal, Salvage, VerifyReport};
 pub use folder::{
     Cell, Column, FOLD_TABLES, FoldRow, FoldTable, Folder, POSITION_NUMBER_MAX, POSITION_SEQ_MAX,
     SEAL_DISTANCE, TICKET_TABLE, position, position_parts, read_article,
@@ -57,7 +60,8 @@ pub use generation::Identity;
 pub use inbox::{ConflictRow, ConflictSide, Inbox, RegisterRow, RightsRow, Shelf, TransferRow};
 pub use ledger::{Ledger, LedgerConfig};
 pub use office::{
-    ClockReading, Office, StoredRights, check_office, draws_on, fence_facts, grant_fact, rights_class, rights_keys,
+    ClockReading, Office, StoredRights, check_office, draws_on, fence_facts, grant_fact, rights_class,
+    rights_keys,
 };
 pub use reader::Reader;
 pub use rows::{
@@ -66,5 +70,6 @@ pub use rows::{
 };
 pub use schema::{Owner, pragmas};
 pub use shared::RightsItem;
+pub use truncate::{CheckpointPlan, Retention, Truncated};
 pub use verify::verify_file;
 pub use writer::CommitNote;

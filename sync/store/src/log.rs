@@ -1,7 +1,7 @@
 //! Logs in SQL: positions, heads, records, links.
 //!
 //! `pos = number * 2^40 + seq`: 2^22 logs of 2^40 events. A seal holds the link at every 64th seq, so any link costs at
-//! most 63 hashes.
+//! most 63 hashes. Records up to a log's floor are gone (see `truncate.rs`); the link at the floor stays.
 
 use crate::rows::HeadRow;
 use crate::table::{signed, unsigned};
@@ -38,6 +38,26 @@ pub(crate) struct Entry {
     pub(crate) acked: Seq,
     /// No more events may be written by this side (a newer epoch follows).
     pub(crate) closed: bool,
+    /// Records up to here are gone.
+    pub(crate) floor: Seq,
+    /// The link there; genesis at zero.
+    pub(crate) floor_link: Link,
+}
+
+impl Entry {
+    /// A log with its first records still to come.
+    pub(crate) fn empty(log: LogId, number: i64) -> Self {
+        let genesis = Link::genesis(log);
+        Self {
+            number,
+            head: Seq::ZERO,
+            link: genesis,
+            acked: Seq::ZERO,
+            closed: false,
+            floor: Seq::ZERO,
+            floor_link: genesis,
+        }
+    }
 }
 
 /// A log row; `None` for a row with impossible values.
@@ -49,16 +69,39 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Option<(LogId, Entry)>> {
     let head: i64 = row.get(4)?;
     let fits = (1..=NUMBER_MAX).contains(&number) && (0..=signed(SEQ_MAX)).contains(&head);
     let acked = Seq(unsigned(row.get(6)?));
-    let entry =
-        Entry { number, head: Seq(unsigned(head)), link: Link(row.get(5)?), acked, closed: row.get(7)? };
+    let (floor, floor_link): (Option<i64>, Option<[u8; 32]>) = (row.get(8)?, row.get(9)?);
+    let entry = Entry {
+        head: Seq(unsigned(head)),
+        link: Link(row.get(5)?),
+        acked,
+        closed: row.get(7)?,
+        floor: floor.map_or(Seq::ZERO, |floor| Seq(unsigned(floor))),
+        floor_link: floor_link.map_or_else(|| Link::genesis(log), Link),
+        ..Entry::empty(log, number)
+    };
     Ok(fits.then_some((log, entry)))
 }
 
-const COLUMNS: &str = "SELECT id, store, direction, epoch, head, link, acked, closed FROM log";
+const COLUMNS: &str =
+    "SELECT l.id, l.store, l.direction, l.epoch, l.head, l.link, l.acked, l.closed, f.upto, f.link
+                       FROM log AS l LEFT JOIN floor AS f ON f.log = l.id";
+/// The same of a file from before floors.
+const COLUMNS_BEFORE: &str =
+    "SELECT l.id, l.store, l.direction, l.epoch, l.head, l.link, l.acked, l.closed, NULL, NULL FROM log AS l";
+
+/// Whether the file can have floors: older ones are read before they are migrated, or never.
+pub(crate) fn has_floors(conn: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name IN ('floor', 'base')";
+    conn.prepare_cached(sql)?.query_row([], |row| Ok(row.get::<_, i64>(0)? == 2))
+}
+
+fn columns(conn: &Connection) -> rusqlite::Result<&'static str> {
+    Ok(if has_floors(conn)? { COLUMNS } else { COLUMNS_BEFORE })
+}
 
 /// Every log. A row with impossible values is an error: the file is damaged.
 pub(crate) fn entries(conn: &Connection) -> rusqlite::Result<BTreeMap<LogId, Entry>> {
-    let mut statement = conn.prepare_cached(COLUMNS)?;
+    let mut statement = conn.prepare_cached(columns(conn)?)?;
     let mut rows = statement.query([])?;
     let mut all = BTreeMap::new();
     while let Some(row) = rows.next()? {
@@ -70,17 +113,16 @@ pub(crate) fn entries(conn: &Connection) -> rusqlite::Result<BTreeMap<LogId, Ent
 
 /// One log.
 pub(crate) fn find(conn: &Connection, log: LogId) -> rusqlite::Result<Option<Entry>> {
-    let sql = "SELECT id, store, direction, epoch, head, link, acked, closed FROM log
-               WHERE store = ?1 AND direction = ?2 AND epoch = ?3";
+    let sql = format!("{} WHERE l.store = ?1 AND l.direction = ?2 AND l.epoch = ?3", columns(conn)?);
     let key = params![log.store.0, log.direction.code(), log.epoch.0];
-    let found = conn.prepare_cached(sql)?.query_row(key, entry).optional()?;
+    let found = conn.prepare_cached(&sql)?.query_row(key, entry).optional()?;
     Ok(found.flatten().map(|(_, entry)| entry))
 }
 
 /// The log with a number.
 pub(crate) fn by_number(conn: &Connection, number: i64) -> rusqlite::Result<Option<LogId>> {
-    let sql = "SELECT id, store, direction, epoch, head, link, acked, closed FROM log WHERE id = ?1";
-    let found = conn.prepare_cached(sql)?.query_row([number], entry).optional()?;
+    let sql = format!("{} WHERE l.id = ?1", columns(conn)?);
+    let found = conn.prepare_cached(&sql)?.query_row([number], entry).optional()?;
     Ok(found.flatten().map(|(log, _)| log))
 }
 
@@ -119,18 +161,13 @@ pub(crate) fn push(conn: &Connection, log: LogId, entry: &mut Entry, record: &[u
     Ok(())
 }
 
-/// The nearest seal at or before `seq`, or genesis.
-pub(crate) fn seal_before(
-    conn: &Connection,
-    log: LogId,
-    number: i64,
-    seq: Seq,
-) -> rusqlite::Result<(Seq, Link)> {
+/// The nearest seal at or before `seq`, or the floor.
+pub(crate) fn seal_before(conn: &Connection, entry: &Entry, seq: Seq) -> rusqlite::Result<(Seq, Link)> {
     let sql = "SELECT pos, link FROM seal WHERE pos BETWEEN ?1 AND ?2 ORDER BY pos DESC LIMIT 1";
-    let range = params![pos(number, Seq::ZERO), pos(number, seq)];
+    let range = params![pos(entry.number, entry.floor.next()), pos(entry.number, seq)];
     let found: Option<(i64, [u8; 32])> =
         conn.prepare_cached(sql)?.query_row(range, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    Ok(found.map_or((Seq::ZERO, Link::genesis(log)), |(at, link)| (split(at).1, Link(link))))
+    Ok(found.map_or((entry.floor, entry.floor_link), |(at, link)| (split(at).1, Link(link))))
 }
 
 /// Hashes on from `(from, link)` up to `upto`; `None` when a record is missing.
@@ -156,7 +193,7 @@ pub(crate) fn link_from(
     Ok((reached == upto).then_some(link))
 }
 
-/// The link at `seq`; `None` when a record is missing.
+/// The link at `seq`; `None` below the floor and where a record is missing.
 pub(crate) fn link_at(
     conn: &Connection,
     log: LogId,
@@ -166,9 +203,9 @@ pub(crate) fn link_at(
     if seq == entry.head {
         return Ok(Some(entry.link));
     }
-    if seq > entry.head {
+    if seq > entry.head || seq < entry.floor {
         return Ok(None);
     }
-    let seal = seal_before(conn, log, entry.number, seq)?;
+    let seal = seal_before(conn, entry, seq)?;
     link_from(conn, log, entry.number, seal, seq)
 }

@@ -197,6 +197,8 @@ fn compare(
     let behind = witness.boot > boot || (witness.epoch, witness.seq) > (own.epoch, entry.head);
     // The witness may be older than the ledger; where it stands, both must tell the same story.
     let same_log = witness.epoch == own.epoch && witness.seq <= entry.head;
+    // Below the floor nothing can be compared any more.
+    let same_log = same_log && witness.seq >= entry.floor;
     let fits = !same_log || log::link_at(&core.conn, own, &entry, witness.seq)? == Some(witness.link);
     Ok((behind || !fits).then_some(EpochReason::RolledBack))
 }
@@ -349,12 +351,12 @@ fn ends(conn: &Connection) -> rusqlite::Result<Option<String>> {
                 [log::pos(entry.number, Seq::ZERO), log::pos(entry.number, Seq(log::SEQ_MAX))],
                 |row| row.get(0),
             )?;
-        let last = last.map_or(Seq::ZERO, |pos| log::split(pos).1);
+        let last = last.map_or(entry.floor, |pos| log::split(pos).1);
         if last != entry.head {
             return Ok(Some(format!("log {log} ends at {last}, its row says {}", entry.head)));
         }
         let before = Seq(entry.head.0.saturating_sub(1));
-        let seal = log::seal_before(conn, log, entry.number, before)?;
+        let seal = log::seal_before(conn, &entry, before.max(entry.floor))?;
         if log::link_from(conn, log, entry.number, seal, entry.head)? != Some(entry.link) {
             return Ok(Some(format!("log {log}: records after {} do not hash to the stored end", seal.0)));
         }

@@ -74,9 +74,10 @@ impl Reader {
         self.ask(|conn| log::link_at(conn, log, &entry, seq))
     }
 
-    /// Events of a log from a position on.
+    /// Events of a log from a position on, or from its floor on where that is later.
     pub fn events(&self, log: LogId, from: Seq, limit_rows: usize) -> Answer<Vec<StoredEvent>> {
         let Some(entry) = self.ask(|conn| log::find(conn, log))? else { return Ok(Vec::new()) };
+        let from = from.max(entry.floor.next());
         let upto = Seq(from.0.saturating_add(unsigned(limit(limit_rows))).saturating_sub(1)).min(entry.head);
         if limit_rows == 0 || from > upto {
             return Ok(Vec::new());
@@ -99,8 +100,8 @@ impl Reader {
         self.events(head.log, from, limit_rows)
     }
 
-    /// Consecutive records from `first` on, with the link before them; `None` when there is nothing from `first` on. The
-    /// first record comes even if it is longer than `max_bytes`. Stored links inside the block are checked on the way.
+    /// Consecutive records from `first` on, with the link before them; `None` when there is nothing from `first` on,
+    /// [`LedgerError::Truncated`] when the records there are gone. The first record comes even if it is longer than `max_bytes`. Stored links inside the block are checked on the way.
     pub fn block(
         &self,
         log: LogId,
@@ -111,6 +112,9 @@ impl Reader {
         let Some(entry) = self.ask(|conn| log::find(conn, log))? else { return Ok(None) };
         if first == Seq::ZERO || first > entry.head {
             return Ok(None);
+        }
+        if first <= entry.floor {
+            return Err(LedgerError::Truncated { log, floor: entry.floor });
         }
         let damaged = |upto| LedgerError::Damaged { log, upto };
         let before = Seq(first.0 - 1);
@@ -130,7 +134,7 @@ impl Reader {
     pub fn check_end(&self, log: LogId, records: u64) -> Answer<Option<Seq>> {
         let Some(entry) = self.ask(|conn| log::find(conn, log))? else { return Ok(None) };
         let from = Seq(entry.head.0.saturating_sub(records.max(1)));
-        let seal = self.ask(|conn| log::seal_before(conn, log, entry.number, from))?;
+        let seal = self.ask(|conn| log::seal_before(conn, &entry, from.max(entry.floor)))?;
         // Records up to an end that was read never change: no common snapshot is needed.
         let link = self.ask(|conn| log::link_from(conn, log, entry.number, seal, entry.head))?;
         match link == Some(entry.link) {

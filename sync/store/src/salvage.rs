@@ -9,6 +9,8 @@
 //! * Log by log, records are kept up to the first break: a record that cannot be read or is missing, or a stored link
 //!   (seal or end) that they do not hash to. Before an unreadable place, records after the last fitting link are kept if
 //!   they decode; before a link that does not fit they are not, because one of them is not what was written.
+//! * What is left of truncated records (floors, base rows, tickets below them) is kept as far as it can be read, and checked
+//!   against the checkpoint.
 //! * Answers and local state are kept as far as they can be read, so that a retry after the salvage does not count twice.
 //! * The fresh file carries a mark that makes the next open begin a new epoch.
 
@@ -19,11 +21,12 @@ use crate::open::{beside, remove, sync_parent};
 use crate::schema;
 use crate::state::Core;
 use crate::table::signed;
-use crate::{LedgerError, Salvage};
+use crate::{LedgerError, Salvage, truncate};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use sync_core::Link;
-use sync_model::{Direction, Event, EventId, LogId, Seq, Stamp};
+use sync_model::{Direction, Event, EventId, LogId, Seq, Stamp, StoreId};
 
 /// Records copied per transaction.
 const CHUNK: usize = 2_048;
@@ -140,6 +143,7 @@ impl Copy {
         };
         let mut by_number: Vec<(LogId, Entry)> = logs.into_iter().collect();
         by_number.sort_by_key(|(_, entry)| entry.number);
+        let mut targets = Vec::new();
         for (log, entry) in by_number {
             let belongs = match config_store(core) {
                 Some(store) => log.store == store,
@@ -149,15 +153,89 @@ impl Copy {
                 self.note(format!("log {log} is of another store"));
                 continue;
             }
-            self.log(old, core, log, &entry)?;
+            let target = fresh_failure(core, |draft| draft.new_log(log))?;
+            let target = Entry {
+                head: entry.floor,
+                link: entry.floor_link,
+                floor: entry.floor,
+                floor_link: entry.floor_link,
+                ..target
+            };
+            Draft::new(core).set_entry(log, target);
+            targets.push((log, entry, target));
+        }
+        self.bases(old, core, &targets)?;
+        for (log, entry, target) in &targets {
+            self.log(old, core, (*log, *target), entry)?;
+        }
+        // The checkpoint is among the records that were kept, or the base rows cannot be checked any more.
+        let stores: BTreeSet<StoreId> = targets.iter().map(|(log, _, _)| log.store).collect();
+        for store in stores {
+            let Ok(Some((id, _))) = truncate::newest(old, store) else { continue };
+            let Some((_, _, target)) = targets.iter().find(|(log, _, _)| *log == id.log) else { continue };
+            truncate::set_mark(&core.conn, store, log::pos(target.number, id.seq))?;
+            if let Some(odd) = truncate::odd_base(&core.conn, store)? {
+                self.note(odd);
+            }
         }
         Ok(())
     }
 
-    fn log(&mut self, old: &Connection, core: &mut Core, log: LogId, entry: &Entry) -> rusqlite::Result<()> {
-        let mut target = fresh_failure(core, |draft| draft.new_log(log))?;
-        let mut reader =
-            LogReader { old, log, entry, reached: Seq::ZERO, link: Link::genesis(log), pending: Vec::new() };
+    /// Floors, base rows and the tickets below the floors: what is left of truncated records.
+    fn bases(
+        &mut self,
+        old: &Connection,
+        core: &mut Core,
+        targets: &[(LogId, Entry, Entry)],
+    ) -> rusqlite::Result<()> {
+        let floors = || targets.iter().filter(|(_, entry, _)| entry.floor > Seq::ZERO);
+        for (_, entry, target) in floors() {
+            let at: Option<i64> = old
+                .query_row("SELECT at FROM floor WHERE log = ?1", [entry.number], |row| row.get(0))
+                .optional()?;
+            let row =
+                params![target.number, signed(entry.floor.0), entry.floor_link.0, at.unwrap_or(i64::MAX)];
+            let sql = "INSERT INTO floor (log, upto, link, at) VALUES (?1, ?2, ?3, ?4)";
+            core.conn.prepare_cached(sql)?.execute(row)?;
+            let range = [log::pos(entry.number, Seq(1)), log::pos(entry.number, entry.floor)];
+            let sql = "SELECT store, form, till, number, pos FROM ticket WHERE pos BETWEEN ?1 AND ?2";
+            copy_rows(old, sql, range, |row| {
+                let key: (u32, u8, u16, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+                let pos = log::pos(target.number, log::split(row.get(4)?).1);
+                core.conn
+                    .prepare_cached(
+                        "INSERT OR IGNORE INTO ticket (store, form, till, number, pos) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    )?
+                    .execute(params![key.0, key.1, key.2, key.3, pos])
+                    .map(|_| ())
+            });
+        }
+        let stores: BTreeSet<StoreId> = floors().map(|(log, _, _)| log.store).collect();
+        for store in stores {
+            let range = [i64::from(store.0), 0];
+            copy_rows(old, "SELECT tab, key, body FROM base WHERE store = ?1", range, |row| {
+                let (table, key, body): (u8, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                core.conn
+                    .prepare_cached(
+                        "INSERT OR IGNORE INTO base (store, tab, key, body) VALUES (?1, ?2, ?3, ?4)",
+                    )?
+                    .execute(params![store.0, table, key, body])
+                    .map(|_| ())
+            });
+            truncate::back_to_floors(&core.conn, store, &[])?;
+        }
+        Ok(())
+    }
+
+    fn log(
+        &mut self,
+        old: &Connection,
+        core: &mut Core,
+        (log, mut target): (LogId, Entry),
+        entry: &Entry,
+    ) -> rusqlite::Result<()> {
+        let (reached, link) = (entry.floor, entry.floor_link);
+        let mut reader = LogReader { old, log, entry, reached, link, pending: Vec::new() };
         let mut end = reader.read(|records| self.keep(core, log, &mut target, records));
         if end.is_err() && core.failure.is_none() {
             end = Ok(End::Unreadable("a page is damaged".to_owned()));
@@ -248,8 +326,10 @@ impl LogReader<'_> {
     fn read(&mut self, mut keep: impl FnMut(&[Vec<u8>]) -> rusqlite::Result<()>) -> rusqlite::Result<End> {
         let sql = "SELECT pos, record FROM event WHERE pos BETWEEN ?1 AND ?2 ORDER BY pos";
         let mut statement = self.old.prepare(sql)?;
-        let range =
-            params![log::pos(self.entry.number, Seq(1)), log::pos(self.entry.number, self.entry.head)];
+        let range = params![
+            log::pos(self.entry.number, self.reached.next()),
+            log::pos(self.entry.number, self.entry.head)
+        ];
         let mut rows = statement.query(range)?;
         loop {
             let row = match rows.next() {

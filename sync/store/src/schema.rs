@@ -14,14 +14,15 @@ use sync_model::StoreId;
 /// "SYLG": marks the file as a Steelyard ledger.
 pub(crate) const APPLICATION_ID: i64 = 0x5359_4c47;
 /// Newest schema version that this build knows.
-pub(crate) const SCHEMA: i64 = 5;
+pub(crate) const SCHEMA: i64 = 6;
 
 /// Every migration, in order. Position + 1 is the version it leads to, whatever the number of its file.
-pub(crate) const MIGRATIONS: [&str; 5] = [
+pub(crate) const MIGRATIONS: [&str; 6] = [
     include_str!("../migrations/001_log.sql"),
     include_str!("../migrations/002_folds.sql"),
     include_str!("../migrations/003_local.sql"),
     include_str!("../migrations/004_answer_pos.sql"),
+    include_str!("../migrations/007_truncation.sql"),
     include_str!("../migrations/008_signed_end.sql"),
 ];
 /// The schema of a new file, equal to the migrations replayed.

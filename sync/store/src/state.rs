@@ -4,12 +4,18 @@ use crate::fold::FoldSet;
 use crate::generation::Generation;
 use crate::log::{self, Entry};
 use crate::schema::Owner;
+use crate::sums::Sums;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use sync_model::{Direction, Epoch, LogId, Seq, StoreId, Text};
 
-/// Committed balances kept in memory between groups.
-const CACHE_ROWS_MAX: usize = 20_000;
+/// Balances kept in memory between groups: those of one store, or of a good part of a fleet.
+const fn rows_max(owner: Owner) -> usize {
+    match owner {
+        Owner::Store(_) => 24_000,
+        Owner::Hq => 250_000,
+    }
+}
 
 /// State of the writer thread.
 pub(crate) struct Core {
@@ -19,7 +25,10 @@ pub(crate) struct Core {
     heads: BTreeMap<LogId, Entry>,
     group_heads: BTreeMap<LogId, Entry>,
     pub(crate) job_heads: BTreeMap<LogId, Entry>,
-    pub(crate) cache: FoldSet,
+    /// Balances, counts and ticket numbers.
+    pub(crate) sums: Sums,
+    /// Nothing: what lies under the group is the file.
+    pub(crate) under: FoldSet,
     pub(crate) group: FoldSet,
     pub(crate) job: FoldSet,
     /// First SQL error of the current group: nothing of the group may be committed after it.
@@ -38,7 +47,8 @@ impl Core {
             heads,
             group_heads: BTreeMap::new(),
             job_heads: BTreeMap::new(),
-            cache: FoldSet::default(),
+            sums: Sums::default(),
+            under: FoldSet::default(),
             group: FoldSet::default(),
             job: FoldSet::default(),
             failure: None,
@@ -49,6 +59,7 @@ impl Core {
     /// A job was accepted: its layer joins the group's.
     pub(crate) fn keep_job(&mut self) {
         self.group.absorb(&mut self.job);
+        self.sums.keep_job();
         self.group_heads.append(&mut self.job_heads);
         self.job.clear();
     }
@@ -56,11 +67,13 @@ impl Core {
     /// A job was refused: its layer goes.
     pub(crate) fn drop_job(&mut self) {
         self.job.clear();
+        self.sums.drop_job();
         self.job_heads.clear();
     }
 
     /// Writes every touched fold row and head of the group, inside its transaction.
     pub(crate) fn flush(&self) -> rusqlite::Result<()> {
+        crate::table::write_sums(&self.conn, &self.sums)?;
         crate::table::write(&self.conn, &self.group)?;
         self.group_heads.values().try_for_each(|entry| log::update(&self.conn, entry))
     }
@@ -69,13 +82,7 @@ impl Core {
     pub(crate) fn keep_group(&mut self) -> Vec<(LogId, Seq)> {
         let moved = self.group_heads.iter().map(|(log, entry)| (*log, entry.head)).collect();
         self.heads.append(&mut self.group_heads);
-        if self.cache.rows() + self.group.rows() > CACHE_ROWS_MAX {
-            self.cache.clear();
-        }
-        // Balances only: item bodies and articles are large, tickets are not asked for again.
-        self.cache.stock.append(&mut self.group.stock);
-        self.cache.money.append(&mut self.group.money);
-        self.cache.tally.append(&mut self.group.tally);
+        self.sums.keep_group(rows_max(self.owner));
         self.group.clear();
         moved
     }
@@ -83,6 +90,7 @@ impl Core {
     /// The group was rolled back.
     pub(crate) fn drop_group(&mut self) {
         self.drop_job();
+        self.sums.drop_group();
         self.group.clear();
         self.group_heads.clear();
         self.failure = None;
@@ -128,7 +136,7 @@ impl Core {
 
     /// No job of the present group has changed anything yet.
     pub(crate) fn first_of_group(&self) -> bool {
-        self.group.rows() == 0 && self.group_heads.is_empty()
+        self.group.rows() == 0 && self.sums.unchanged() && self.group_heads.is_empty()
     }
 
     /// Tells the witness how far the own log has come.

@@ -3,8 +3,9 @@
 use crate::fold::{Base, FoldSet, MoneyKey, StockKey, TallyKey, TicketKey, article_body};
 use crate::item::{Item, ItemKey};
 use crate::rows::PriceRow;
+use crate::sums::Sums;
 use rusqlite::{Connection, OptionalExtension, params};
-use sync_model::{Article, Epoch, FactRef, Minor, Seq, Sku, StoreId};
+use sync_model::{Article, Epoch, FactRef, Minor, Seq, Sku, StoreId, TillId};
 
 /// An unsigned number in SQL's signed 64 bits, bit for bit: equality is kept, and order below 2^63.
 pub(crate) fn signed(value: u64) -> i64 {
@@ -47,6 +48,13 @@ impl Base for Tables<'_> {
         self.0.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()
     }
 
+    fn highest_ticket(&self, store: StoreId, form: u8, till: TillId) -> rusqlite::Result<i64> {
+        let sql = "SELECT max(number) FROM ticket WHERE store = ?1 AND form = ?2 AND till = ?3";
+        let key = params![store.0, form, till.0];
+        let found: Option<i64> = self.0.prepare_cached(sql)?.query_row(key, |row| row.get(0))?;
+        Ok(found.unwrap_or(i64::MIN))
+    }
+
     fn article(&self, store: StoreId, sku: Sku) -> rusqlite::Result<Option<Article>> {
         let sql = "SELECT body FROM article WHERE store = ?1 AND sku = ?2";
         let found: Option<Vec<u8>> = self
@@ -85,11 +93,18 @@ pub(crate) fn price_row(sku: Sku, row: &rusqlite::Row<'_>, at: usize) -> rusqlit
     })
 }
 
+const STOCK: &str = "INSERT INTO stock (store, sku, lot, account, quantity) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET quantity = excluded.quantity";
+const MONEY: &str = "INSERT INTO money (store, day, currency, account, amount) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET amount = excluded.amount";
+const TALLY: &str = "INSERT INTO tally (store, direction, kind, count) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET count = excluded.count";
+const TICKET: &str = "INSERT INTO ticket (store, form, till, number, pos) VALUES (?1, ?2, ?3, ?4, ?5)";
+
 /// Writes every row of `set`.
 pub(crate) fn write(conn: &Connection, set: &FoldSet) -> rusqlite::Result<()> {
     write_balances(conn, set)?;
-    let mut ticket = conn
-        .prepare_cached("INSERT INTO ticket (store, form, till, number, pos) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut ticket = conn.prepare_cached(TICKET)?;
     for ((store, form, till, number), pos) in &set.tickets {
         ticket.execute(params![store.0, form, till.0, signed(*number), pos])?;
     }
@@ -118,25 +133,37 @@ pub(crate) fn write(conn: &Connection, set: &FoldSet) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Writes every changed row of `sums`.
+pub(crate) fn write_sums(conn: &Connection, sums: &Sums) -> rusqlite::Result<()> {
+    let mut stock = conn.prepare_cached(STOCK)?;
+    for ((store, sku, lot, account), value) in sums.stock.changed() {
+        stock.execute(params![store.0, signed(sku.0), lot.as_str(), account, value])?;
+    }
+    let mut money = conn.prepare_cached(MONEY)?;
+    for ((store, day, currency, account), value) in sums.money.changed() {
+        money.execute(params![store.0, day, currency.as_str(), account, value])?;
+    }
+    let mut tally = conn.prepare_cached(TALLY)?;
+    for ((store, direction, kind), value) in sums.tally.changed() {
+        tally.execute(params![store.0, direction.code(), kind.0, signed(value)])?;
+    }
+    let mut ticket = conn.prepare_cached(TICKET)?;
+    for ((store, form, till, number), pos) in sums.tickets.changed() {
+        ticket.execute(params![store.0, form, till.0, signed(*number), pos])?;
+    }
+    Ok(())
+}
+
 fn write_balances(conn: &Connection, set: &FoldSet) -> rusqlite::Result<()> {
-    let mut stock = conn.prepare_cached(
-        "INSERT INTO stock (store, sku, lot, account, quantity) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO UPDATE SET quantity = excluded.quantity",
-    )?;
+    let mut stock = conn.prepare_cached(STOCK)?;
     for ((store, sku, lot, account), value) in &set.stock {
         stock.execute(params![store.0, signed(sku.0), lot.as_str(), account, value])?;
     }
-    let mut money = conn.prepare_cached(
-        "INSERT INTO money (store, day, currency, account, amount) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT DO UPDATE SET amount = excluded.amount",
-    )?;
+    let mut money = conn.prepare_cached(MONEY)?;
     for ((store, day, currency, account), value) in &set.money {
         money.execute(params![store.0, day, currency.as_str(), account, value])?;
     }
-    let mut tally = conn.prepare_cached(
-        "INSERT INTO tally (store, direction, kind, count) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET count = excluded.count",
-    )?;
+    let mut tally = conn.prepare_cached(TALLY)?;
     for ((store, direction, kind), value) in &set.tally {
         tally.execute(params![store.0, direction.code(), kind.0, signed(*value)])?;
     }

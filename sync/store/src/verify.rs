@@ -3,17 +3,17 @@
 //! Streaming: one store at a time, one record at a time; memory is that of one store's fold rows.
 
 use crate::fold::{Base, FoldSet, View, article_body, fold};
+use crate::image;
 use crate::ingest::counted_kind;
 use crate::item::{Class, Item, ItemKey};
 use crate::log::{self, Entry, SEAL_EVERY};
 use crate::rows::PriceRow;
 use crate::schema;
 use crate::table::{Tables, price_row, signed, unsigned};
-use crate::{LedgerError, VerifyReport};
+use crate::{LedgerError, VerifyReport, truncate};
 use rusqlite::{Connection, Row, params};
 use std::collections::BTreeMap;
 use std::path::Path;
-use sync_core::Link;
 use sync_model::{Article, Event, EventId, LogId, Seq, Sku, StoreId};
 
 /// Checks a ledger file that may be in use; reads only.
@@ -48,7 +48,11 @@ fn verify(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> 
         stores.entry(log.store).or_default().push((log, entry));
     }
     for (store, logs) in stores {
-        let mut set = FoldSet::default();
+        let (mut set, _) = image::load(conn, store)?;
+        set.ticket_hits = truncate::tickets_below(conn, store)?;
+        if let Some(odd) = truncate::odd_base(conn, store)? {
+            report.add("checkpoint", odd);
+        }
         for (log, entry) in logs {
             report.logs += 1;
             verify_log(conn, log, &entry, &mut set, report)?;
@@ -73,7 +77,7 @@ fn verify_log(
         conn.prepare_cached("SELECT pos, record FROM event WHERE pos BETWEEN ?1 AND ?2 ORDER BY pos")?;
     let range = [log::pos(entry.number, Seq::ZERO), log::pos(entry.number, Seq(log::SEQ_MAX))];
     let mut rows = statement.query(range)?;
-    let (mut reached, mut link) = (Seq::ZERO, Link::genesis(log));
+    let (mut reached, mut link) = (entry.floor, entry.floor_link);
     while let Some(row) = rows.next()? {
         let pos: i64 = row.get(0)?;
         let seq = log::split(pos).1;
@@ -86,7 +90,7 @@ fn verify_log(
         report.events += 1;
         refold(conn, EventId { log, seq }, pos, record, set)?;
         if seq.0.is_multiple_of(SEAL_EVERY) {
-            let stored = log::seal_before(conn, log, entry.number, seq)?;
+            let stored = log::seal_before(conn, entry, seq)?;
             if stored != (seq, link) {
                 report.add(
                     "chain-link",
@@ -136,8 +140,20 @@ impl Base for TicketsOnly<'_> {
     }
 }
 
-fn refold(
+/// Folds a record into `set`, over nothing but the tickets.
+pub(crate) fn refold(
     conn: &Connection,
+    id: EventId,
+    pos: i64,
+    record: &[u8],
+    set: &mut FoldSet,
+) -> rusqlite::Result<()> {
+    refold_over(&TicketsOnly(conn), id, pos, record, set)
+}
+
+/// Folds a record into `set` over stored rows.
+pub(crate) fn refold_over(
+    base: &dyn Base,
     id: EventId,
     pos: i64,
     record: &[u8],
@@ -145,8 +161,7 @@ fn refold(
 ) -> rusqlite::Result<()> {
     let event = Event::from_record(record);
     let empty = FoldSet::default();
-    let base = TicketsOnly(conn);
-    let mut view = View { job: set, group: &empty, cache: &empty, base: &base };
+    let mut view = View { job: set, group: &empty, cache: &empty, base, sums: None };
     view.count((id.log.store, id.log.direction, counted_kind(&event)))?;
     match event.map(|event| fold(&mut view, id, pos, &event)) {
         Ok(Err(crate::fold::FoldError::Storage(error))) => Err(error),
@@ -284,8 +299,10 @@ fn strays(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> 
             report.add(name, format!("{rows} rows of stores without a log"));
         }
     }
-    for table in ["event", "seal"] {
-        let sql = format!("SELECT count(*) FROM {table} WHERE (pos >> 40) NOT IN (SELECT id FROM log)");
+    let below = log::has_floors(conn)?;
+    for table in ["event", "seal", "floor"].into_iter().filter(|table| below || *table != "floor") {
+        let column = if table == "floor" { "log" } else { "pos >> 40" };
+        let sql = format!("SELECT count(*) FROM {table} WHERE ({column}) NOT IN (SELECT id FROM log)");
         let rows: i64 = conn.query_row(&sql, params![], |row| row.get(0))?;
         if rows > 0 {
             report.add("chain-gap", format!("{rows} {table} rows of no log"));
