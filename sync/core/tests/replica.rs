@@ -2,6 +2,7 @@
 //! ledgers that go back in time: nothing that was acknowledged is lost, nothing counts twice, both sides end equal.
 
 #![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
+#![allow(clippy::print_stderr, reason = "the trace of a schedule that failed")]
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -97,7 +97,13 @@ impl Engine {
         stop: watch::Receiver<bool>,
     ) -> Result<(Self, Inputs), LedgerError> {
         let reader = ledger.reader()?;
-        let config = HubConfig { sender, jobs_max: JOBS_MAX, stores_max: STORES_MAX, ..HubConfig::default() };
+        let config = HubConfig {
+            sender,
+            codec: sync_codec::PACKED,
+            jobs_max: JOBS_MAX,
+            stores_max: STORES_MAX,
+            ..HubConfig::default()
+        };
         let mut hub = Hub::new(config);
         for row in reader.heads()? {
             hub.load(0, Position { log: row.log, head: row.head, link: row.link, acked: row.acked });

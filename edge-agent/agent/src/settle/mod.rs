@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use sync_core::SenderConfig;
 use sync_core::replica::store::{Replica, ReplicaConfig};
-use sync_core::replica::{BlockCodec, Effect, Position, Unsent, wire2};
+use sync_core::replica::{Effect, Position, Unsent, wire2};
 use sync_model::LogId;
 use sync_mqtt::topic::{self, Leaf};
 use sync_mqtt::{Pipe, PipeConfig, PipeError, PipeEvent, Publish, Will};
@@ -95,7 +95,7 @@ fn replica_config(daemon: &Daemon, hq: &HqSection) -> ReplicaConfig {
         },
         hello_ms: hq.hello_s.saturating_mul(1_000),
         software: crate::daemon::software(),
-        codec: BlockCodec::PLAIN,
+        codec: sync_codec::PACKED,
         speaks: wire2::CURRENT,
     }
 }
