@@ -50,6 +50,7 @@ fn body(fact: &Fact) -> Value {
         RegisterWritten,
         RegistryChanged,
         ConflictSettled,
+        Checkpointed,
         ArticlesSet,
         Verdict,
         Command,
