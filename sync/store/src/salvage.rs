@@ -21,6 +21,7 @@ use crate::open::{beside, remove, sync_parent};
 use crate::schema;
 use crate::state::Core;
 use crate::table::signed;
+use crate::truncate::Mark;
 use crate::{LedgerError, Salvage, truncate};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeSet;
@@ -171,9 +172,13 @@ impl Copy {
         // The checkpoint is among the records that were kept, or the base rows cannot be checked any more.
         let stores: BTreeSet<StoreId> = targets.iter().map(|(log, _, _)| log.store).collect();
         for store in stores {
-            let Ok(Some((id, _))) = truncate::newest(old, store) else { continue };
-            let Some((_, _, target)) = targets.iter().find(|(log, _, _)| *log == id.log) else { continue };
-            truncate::set_mark(&core.conn, store, log::pos(target.number, id.seq))?;
+            for mark in [Mark::Newest, Mark::Done] {
+                let Ok(Some((id, _))) = truncate::marked(old, store, mark) else { continue };
+                let Some((_, _, target)) = targets.iter().find(|(log, _, _)| *log == id.log) else {
+                    continue;
+                };
+                truncate::set_mark(&core.conn, store, mark, log::pos(target.number, id.seq))?;
+            }
             if let Some(odd) = truncate::odd_base(&core.conn, store)? {
                 self.note(odd);
             }

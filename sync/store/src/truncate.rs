@@ -76,14 +76,29 @@ pub struct Truncated {
 /// Ends of a store's logs for which something is asked.
 pub(crate) type Ends = Vec<(LogId, Entry, Seq)>;
 
-/// Name of the mark that says where a store's checkpoint is.
-pub(crate) fn mark(store: StoreId) -> String {
-    format!("checkpoint-{store}")
+/// Marks in `meta` that say where a store's checkpoints are: the newest, and the one that the base rows were left at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Newest,
+    Done,
 }
 
-/// The newest checkpoint of a store in this file, with its name; `None` when there is none or it moved.
-pub(crate) fn newest(conn: &Connection, store: StoreId) -> rusqlite::Result<Option<(EventId, Checkpointed)>> {
-    let Some(bytes) = schema::meta(conn, &mark(store))?.ok().flatten() else { return Ok(None) };
+impl Mark {
+    fn key(self, store: StoreId) -> String {
+        match self {
+            Self::Newest => format!("checkpoint-{store}"),
+            Self::Done => format!("truncated-{store}"),
+        }
+    }
+}
+
+/// A checkpoint of a store in this file, with its name; `None` when there is none or it moved.
+pub(crate) fn marked(
+    conn: &Connection,
+    store: StoreId,
+    mark: Mark,
+) -> rusqlite::Result<Option<(EventId, Checkpointed)>> {
+    let Some(bytes) = schema::meta(conn, &mark.key(store))?.ok().flatten() else { return Ok(None) };
     let Ok(pos) = <[u8; 8]>::try_from(bytes).map(i64::from_be_bytes) else { return Ok(None) };
     let record: Option<Vec<u8>> = conn
         .prepare_cached("SELECT record FROM event WHERE pos = ?1")?
@@ -97,8 +112,8 @@ pub(crate) fn newest(conn: &Connection, store: StoreId) -> rusqlite::Result<Opti
     }
 }
 
-pub(crate) fn set_mark(conn: &Connection, store: StoreId, pos: i64) -> rusqlite::Result<()> {
-    schema::put_meta(conn, &mark(store), &pos.to_be_bytes())
+pub(crate) fn set_mark(conn: &Connection, store: StoreId, mark: Mark, pos: i64) -> rusqlite::Result<()> {
+    schema::put_meta(conn, &mark.key(store), &pos.to_be_bytes())
 }
 
 /// The fact that names these ends and digests.
@@ -209,7 +224,8 @@ impl Reader {
 
     /// The newest checkpoint of a store here, with its name.
     pub fn checkpoint(&self, store: StoreId) -> Answer<Option<(EventId, Checkpointed)>> {
-        newest(&self.conn, store).map_err(|error| LedgerError::sql("read the checkpoint", &error))
+        marked(&self.conn, store, Mark::Newest)
+            .map_err(|error| LedgerError::sql("read the checkpoint", &error))
     }
 
     /// The checkpoint whose truncation is not finished, with its name.
@@ -263,7 +279,7 @@ fn stated(
 }
 
 fn under_way(conn: &Connection, store: StoreId) -> rusqlite::Result<Option<(EventId, Checkpointed)>> {
-    let Some((id, said)) = newest(conn, store)? else { return Ok(None) };
+    let Some((id, said)) = marked(conn, store, Mark::Newest)? else { return Ok(None) };
     let Some((ends, _)) = stated(conn, store, &said)? else { return Ok(None) };
     Ok(ends.iter().any(|(_, entry, upto)| entry.floor < *upto).then_some((id, said)))
 }
@@ -285,22 +301,25 @@ pub(crate) fn odd_base(conn: &Connection, store: StoreId) -> rusqlite::Result<Op
         let rows = image::rows(&set).len();
         return Ok((rows > 0).then(|| format!("store {store}: {rows} base rows without a floor")));
     }
-    let Some((id, said)) = newest(conn, store)? else {
-        return Ok(Some(format!("store {store}: records are gone and no checkpoint says what they were")));
-    };
     let at_floor = |end: &CheckpointEnd| {
         floors.iter().any(|(log, entry, floor)| {
             (log.direction, log.epoch, *floor, entry.floor_link.0)
                 == (end.direction, end.epoch, end.upto, end.link)
         })
     };
-    if said.ends.len() != floors.len() || !said.ends.iter().all(at_floor) {
-        let between = said.ends.iter().all(|end| {
-            let log = LogId { store, direction: end.direction, epoch: end.epoch };
-            logs.iter().any(|(of, entry)| *of == log && entry.floor <= end.upto)
+    let newest = marked(conn, store, Mark::Newest)?;
+    let both = [newest.clone(), marked(conn, store, Mark::Done)?];
+    let fits = |said: &Checkpointed| said.ends.len() == floors.len() && said.ends.iter().all(at_floor);
+    let Some((id, said)) = both.into_iter().flatten().find(|(_, said)| fits(said)) else {
+        let between = newest.is_some_and(|(_, said)| {
+            said.ends.iter().all(|end| {
+                let log = LogId { store, direction: end.direction, epoch: end.epoch };
+                logs.iter().any(|(of, entry)| *of == log && entry.floor <= end.upto)
+            })
         });
-        return Ok((!between).then(|| format!("store {store}: floors are beyond the checkpoint {id}")));
-    }
+        return Ok((!between)
+            .then(|| format!("store {store}: records are gone and no checkpoint says what they were")));
+    };
     let found = image::digests(conn, store, &set, &floors)?;
     let expected = Digests { balances: said.balances, folds: said.folds, rows: said.rows };
     Ok((found != expected)
@@ -327,7 +346,7 @@ impl Draft<'_> {
         }
         let id = self.write(own, &Event::new(stamp, plan.fact.clone()))?;
         let number = self.entry(own).map_or(0, |entry| entry.number);
-        let marked = set_mark(self.conn(), store, log::pos(number, id.seq));
+        let marked = set_mark(self.conn(), store, Mark::Newest, log::pos(number, id.seq));
         self.sql(marked)?;
         Ok(id)
     }
@@ -355,6 +374,11 @@ impl Draft<'_> {
                 done.records += upto.0 - entry.floor.0;
                 self.raise_floor(log, entry, upto)?;
             }
+        }
+        if done.done {
+            let number = self.entry(id.log).map_or(0, |entry| entry.number);
+            let marked = set_mark(self.conn(), store, Mark::Done, log::pos(number, id.seq));
+            self.sql(marked)?;
         }
         Ok(done)
     }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(unreachable_pub, reason = "one module shared by several test binaries")]
 
+pub mod trade;
+
 use std::path::Path;
 use sync_model::{
     BusinessDay, ClockQuality, Currency, Event, Fact, LotId, Milli, Minor, Receipt, ReceiptLine, Sale,
