@@ -32,6 +32,15 @@ pub fn hq_filters() -> Vec<String> {
     [Leaf::Up, Leaf::DownAck, Leaf::Presence].map(|leaf| format!("{ROOT}/+/+/{}", leaf.letter())).into()
 }
 
+/// What an HQ worker subscribes to that owns some buckets: everything that their stores write.
+pub fn bucket_filters(buckets: impl IntoIterator<Item = u32>) -> Vec<String> {
+    let filters = |bucket: u32| {
+        [Leaf::Up, Leaf::DownAck, Leaf::Presence]
+            .map(|leaf| format!("{ROOT}/{bucket:02}/+/{}", leaf.letter()))
+    };
+    buckets.into_iter().filter(|bucket| *bucket < BUCKETS).flat_map(filters).collect()
+}
+
 /// What a store subscribes to: what HQ writes for it.
 pub fn store_filters(store: StoreId) -> Vec<String> {
     vec![name(store, Leaf::Down), name(store, Leaf::UpAck)]
@@ -47,6 +56,9 @@ mod tests {
         assert_eq!(name(StoreId(4_711), Leaf::Presence), "sy1/39/4711/p");
         assert_eq!(store_filters(StoreId(64)), ["sy1/00/64/d", "sy1/00/64/a"]);
         assert_eq!(hq_filters(), ["sy1/+/+/u", "sy1/+/+/c", "sy1/+/+/p"]);
+        let filters = bucket_filters([7, 63, 64]);
+        assert_eq!(filters.len(), 6, "there is no bucket 64");
+        assert_eq!(filters[..3], ["sy1/07/+/u", "sy1/07/+/c", "sy1/07/+/p"]);
     }
 
     #[test]

@@ -5,12 +5,16 @@ use crate::copy::CopyRows;
 use crate::job::Evidence;
 use crate::lease::{Held, bucket_of};
 use crate::session::{STAGE_WIDTH, Session, stage_columns};
-use std::collections::BTreeSet;
-use sync_model::{StoreId, Text};
+use crate::worker::link_of;
+use std::collections::{BTreeMap, BTreeSet};
+use sync_core::Link;
+use sync_model::{Seq, StoreId, Text};
 use sync_store::{Cell, Column, FOLD_TABLES, FoldRow, LedgerError, TICKET_TABLE};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Error, Row, Transaction};
+use tokio_postgres::{Client, Error, Row};
 
+/// Key of the advisory lock on the pool of rights: "SYPO".
+const POOL_LOCK: i64 = 0x5359_504f;
 /// Raw bytes kept of one quarantined message.
 const RAW_BYTES_MAX: usize = 64 * 1024;
 /// Entries of the quarantine.
@@ -23,6 +27,10 @@ const QUARANTINE_BYTES_MAX: i64 = 16 * 1024 * 1024;
 pub(crate) enum Failure {
     /// A bucket's token is not ours any more, or a log's end is not where we left it: another worker wrote.
     Fenced(String),
+    /// The ledger's own rules.
+    Ledger(LedgerError),
+    /// Letters that were taken away again before they were answered.
+    Withdrawn(BTreeSet<i64>),
     /// The server, or the way to it.
     Server(Error),
 }
@@ -42,6 +50,14 @@ pub(crate) async fn fetch_wants(session: &Session, wants: &Wants, state: &mut St
         state.numbers.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
     }
     state.stored.clear();
+    state.stored_links.clear();
+    if !wants.seals.is_empty() {
+        let sql = "SELECT pos, link FROM seal WHERE pos = ANY($1)";
+        for row in session.client.query(sql, &[&wants.seals]).await? {
+            state.stored_links.insert(row.get(0), link_of(row.get(1)));
+        }
+    }
+    fetch_rights(session, wants, state).await?;
     if !wants.overlaps.is_empty() {
         let buckets: Vec<i16> = wants.overlaps.iter().map(|(bucket, ..)| *bucket).collect();
         let low: Vec<i64> = wants.overlaps.iter().map(|(_, low, _)| *low).collect();
@@ -49,6 +65,33 @@ pub(crate) async fn fetch_wants(session: &Session, wants: &Wants, state: &mut St
         for row in session.client.query(&session.overlap, &[&buckets, &low, &high]).await? {
             state.stored.insert(row.get(0), row.get(1));
         }
+    }
+    Ok(())
+}
+
+/// The pool is what all stores left over, and several workers draw on it: from here to the end of the transaction, one
+/// at a time.
+async fn fetch_rights(session: &Session, wants: &Wants, state: &mut State) -> Result<(), Error> {
+    state.pools.clear();
+    state.rights.clear();
+    if !wants.pools.is_empty() {
+        session.client.execute("SELECT pg_advisory_xact_lock($1)", &[&POOL_LOCK]).await?;
+    }
+    for sku in &wants.pools {
+        let (from, upto) = sync_store::rights_keys(*sku);
+        let sql = "SELECT store, key, body FROM item WHERE class = $1 AND key >= $2 AND key < $3";
+        let keys: (i64, &[u8], &[u8]) = (sync_store::rights_class(), &from, &upto);
+        let rows = session.client.query(sql, &[&keys.0, &keys.1, &keys.2]).await?;
+        let row = |row: &Row| {
+            let store = StoreId(u32::try_from(row.get::<_, i64>(0)).ok()?);
+            Some((store, row.get(1), row.get(2)))
+        };
+        state.pools.insert(*sku, rows.iter().filter_map(row).collect());
+    }
+    for store in &wants.fences {
+        let sql = "SELECT key FROM item WHERE store = $1 AND class = $2";
+        let rows = session.client.query(sql, &[&i64::from(store.0), &sync_store::rights_class()]).await?;
+        state.rights.insert(*store, rows.iter().map(|row| row.get(0)).collect());
     }
     Ok(())
 }
@@ -132,25 +175,13 @@ pub(crate) async fn fetch_missing(session: &Session, state: &mut State) -> Resul
     Ok(found)
 }
 
-/// Writes the batch and commits it.
-pub(crate) async fn commit(session: &mut Session, state: &State, held: &Held) -> Result<(), Failure> {
-    // Statements are cheap handles; the client is borrowed by the transaction.
-    let Session {
-        client,
-        fence,
-        new_logs,
-        move_logs,
-        copy_events,
-        copy_tickets,
-        copy_stage,
-        seals,
-        arrivals,
-        tables,
-        ..
-    } = session;
-    let transaction = client.transaction().await?;
-    check_fence(&transaction, fence, state, held).await?;
-    write_logs(&transaction, (new_logs, move_logs), state).await?;
+/// Writes the batch in the session's transaction and commits it.
+pub(crate) async fn commit(session: &Session, state: &State, held: &Held) -> Result<(), Failure> {
+    let Session { client, copy_events, copy_tickets, copy_stage, seals, arrivals, tables, .. } = session;
+    let transaction = client;
+    let written: BTreeSet<i16> = state.batch_heads.keys().map(|log| bucket_of(log.store)).collect();
+    check_fence(session, &written, held).await?;
+    write_logs(session, state).await?;
     let writes = &state.writes;
     let mut events = CopyRows::new();
     for (pos, bucket, record) in &writes.events {
@@ -159,7 +190,7 @@ pub(crate) async fn commit(session: &mut Session, state: &State, held: &Held) ->
         events.small(*bucket);
         events.slice(record.bytes());
     }
-    events.send(&transaction, copy_events).await?;
+    events.send(transaction, copy_events).await?;
     if !writes.seals.is_empty() {
         let (pos, links): (Vec<i64>, Vec<Vec<u8>>) =
             writes.seals.iter().map(|(pos, link)| (*pos, link.0.to_vec())).unzip();
@@ -171,36 +202,61 @@ pub(crate) async fn commit(session: &mut Session, state: &State, held: &Held) ->
     }
     let changes = state.folder.changes();
     let (tickets, staged) = encode_folds(&changes);
-    tickets.send(&transaction, copy_tickets).await?;
-    staged.send(&transaction, copy_stage).await?;
+    tickets.send(transaction, copy_tickets).await?;
+    staged.send(transaction, copy_stage).await?;
     for (table, _) in &changes {
         if let Some(apply) = tables.get(*table).and_then(|statements| statements.apply.as_ref()) {
             transaction.execute(apply, &[]).await?;
         }
     }
-    write_quarantine(&transaction, &writes.quarantine).await?;
+    write_quarantine(transaction, &writes.quarantine).await?;
+    write_signed(session, &writes.signed).await?;
+    write_letters(session, &writes.letters).await?;
     if writes.probe {
         let fill = "INSERT INTO probe SELECT decode(repeat('5a', 4096), 'hex') FROM generate_series(1, 8)";
         transaction.batch_execute(&format!("{fill}; DELETE FROM probe")).await?;
     }
-    transaction.commit().await?;
+    transaction.batch_execute("COMMIT").await?;
     Ok(())
 }
 
-/// Holds the lease rows of every bucket that the batch writes, with our tokens, until the transaction ends.
-async fn check_fence(
-    transaction: &Transaction<'_>,
-    fence: &tokio_postgres::Statement,
-    state: &State,
+/// Of several signatures of one log the one furthest on.
+async fn write_signed(session: &Session, signed: &[(i64, Seq, Link, [u8; 64])]) -> Result<(), Error> {
+    let newest: BTreeMap<i64, &(i64, Seq, Link, [u8; 64])> = signed.iter().map(|row| (row.0, row)).collect();
+    if newest.is_empty() {
+        return Ok(());
+    }
+    let logs: Vec<i64> = newest.keys().copied().collect();
+    let seqs: Vec<i64> = newest.values().map(|row| row.1.0.cast_signed()).collect();
+    let links: Vec<Vec<u8>> = newest.values().map(|row| row.2.0.to_vec()).collect();
+    let signatures: Vec<Vec<u8>> = newest.values().map(|row| row.3.to_vec()).collect();
+    session.client.execute(&session.signed, &[&logs, &seqs, &links, &signatures]).await.map(|_| ())
+}
+
+async fn write_letters(session: &Session, letters: &[(i64, Vec<u8>)]) -> Result<(), Failure> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let (ids, answers): (Vec<i64>, Vec<&[u8]>) =
+        letters.iter().map(|(id, answer)| (*id, &answer[..])).unzip();
+    let rows = session.client.query(&session.letters, &[&ids, &answers]).await?;
+    let answered: BTreeSet<i64> = rows.iter().map(|row| row.get(0)).collect();
+    let gone: BTreeSet<i64> = ids.into_iter().filter(|id| !answered.contains(id)).collect();
+    if gone.is_empty() { Ok(()) } else { Err(Failure::Withdrawn(gone)) }
+}
+
+/// Holds the lease rows of the buckets that are written, with our tokens, until the transaction ends.
+pub(crate) async fn check_fence(
+    session: &Session,
+    written: &BTreeSet<i16>,
     held: &Held,
 ) -> Result<(), Failure> {
-    let written: BTreeSet<i16> = state.batch_heads.keys().map(|log| bucket_of(log.store)).collect();
     if written.is_empty() {
         return Ok(());
     }
     let buckets: Vec<i16> = written.iter().copied().collect();
     let tokens: Vec<i64> = buckets.iter().map(|bucket| held.get(bucket).copied().unwrap_or(-1)).collect();
-    let rows = transaction.query(fence, &[&buckets, &tokens]).await?;
+    let rows = session.client.query(&session.fence, &[&buckets, &tokens]).await?;
     let ours: BTreeSet<i16> = rows.iter().map(|row| row.get(0)).collect();
     let lost: Vec<i16> = written.difference(&ours).copied().collect();
     if lost.is_empty() {
@@ -211,11 +267,7 @@ async fn check_fence(
 }
 
 /// New logs, and ends of all logs the batch touched, each by compare-and-set.
-async fn write_logs(
-    transaction: &Transaction<'_>,
-    (new_logs, move_logs): (&tokio_postgres::Statement, &tokio_postgres::Statement),
-    state: &State,
-) -> Result<(), Failure> {
+async fn write_logs(session: &Session, state: &State) -> Result<(), Failure> {
     if state.batch_heads.is_empty() {
         return Ok(());
     }
@@ -226,9 +278,11 @@ async fn write_logs(
         let stores: Vec<i64> = new.iter().map(|(log, _)| i64::from(log.store.0)).collect();
         let directions: Vec<i64> = new.iter().map(|(log, _)| i64::from(log.direction.code())).collect();
         let epochs: Vec<i64> = new.iter().map(|(log, _)| i64::from(log.epoch.0)).collect();
-        let links: Vec<Vec<u8>> =
-            new.iter().map(|(log, _)| sync_core::Link::genesis(**log).0.to_vec()).collect();
-        transaction.execute(new_logs, &[&ids, &buckets, &stores, &directions, &epochs, &links]).await?;
+        let links: Vec<Vec<u8>> = new.iter().map(|(log, _)| Link::genesis(**log).0.to_vec()).collect();
+        session
+            .client
+            .execute(&session.new_logs, &[&ids, &buckets, &stores, &directions, &epochs, &links])
+            .await?;
     }
     let entries: Vec<_> = state.batch_heads.iter().collect();
     let ids: Vec<i64> = entries.iter().map(|(_, entry)| entry.number).collect();
@@ -242,8 +296,10 @@ async fn write_logs(
     let acked: Vec<i64> = entries.iter().map(|(_, entry)| entry.acked.0.cast_signed()).collect();
     let acked_links: Vec<Option<Vec<u8>>> =
         entries.iter().map(|(_, entry)| entry.acked_link.map(|link| link.0.to_vec())).collect();
-    let moved =
-        transaction.execute(move_logs, &[&ids, &was, &heads, &links, &closed, &acked, &acked_links]).await?;
+    let moved = session
+        .client
+        .execute(&session.move_logs, &[&ids, &was, &heads, &links, &closed, &acked, &acked_links])
+        .await?;
     if usize::try_from(moved) == Ok(entries.len()) {
         Ok(())
     } else {
@@ -294,7 +350,7 @@ fn plain<const N: usize>(text: &str) -> Text<N> {
     Text::lossy(&text.replace('\0', "\u{fffd}"))
 }
 
-async fn write_quarantine(transaction: &Transaction<'_>, entries: &[Evidence]) -> Result<(), Error> {
+async fn write_quarantine(transaction: &Client, entries: &[Evidence]) -> Result<(), Error> {
     if entries.is_empty() {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
 use std::pin::pin;
 use sync_store::Cell;
-use tokio_postgres::Transaction;
+use tokio_postgres::Client;
 
 /// Bytes handed to the connection at once.
 const PIECE: usize = 256 * 1024;
@@ -64,14 +64,14 @@ impl CopyRows {
     /// Sends everything through `statement`; no rows, no COPY.
     pub(crate) async fn send(
         mut self,
-        transaction: &Transaction<'_>,
+        client: &Client,
         statement: &tokio_postgres::Statement,
     ) -> Result<(), tokio_postgres::Error> {
         if self.rows == 0 {
             return Ok(());
         }
         self.bytes.put_i16(-1);
-        let mut sink = pin!(transaction.copy_in::<_, Bytes>(statement).await?);
+        let mut sink = pin!(client.copy_in::<_, Bytes>(statement).await?);
         let mut all = self.bytes.freeze();
         while !all.is_empty() {
             sink.send(all.split_to(all.len().min(PIECE))).await?;

@@ -1,7 +1,8 @@
 //! The ledger as everybody else holds it: a cheap handle to the worker thread and to the pool of readers.
 
-use crate::job::{Evidence, Job, Reply};
-use crate::lease::{BUCKETS, Claim};
+use crate::job::{Arriving, Check, Evidence, Hearer, Job, Order, Reply};
+use crate::lease::{BUCKETS, Claim, bucket_of};
+use crate::mail;
 use crate::reader::{Pool, PostgresReader};
 use crate::worker::{Setup, Shared, Worker};
 use std::collections::BTreeSet;
@@ -9,9 +10,10 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use sync_core::replica::Incoming;
 use sync_core::{Ack, Block};
-use sync_model::{Event, EventId, StoreId, Text, UnixMillis};
-use sync_store::{CommitNote, Ingested, LedgerError, VerifyReport};
+use sync_model::{ClockQuality, Direction, Event, EventId, LogId, Stamp, StoreId, Text, UnixMillis};
+use sync_store::{CommitNote, Ingested, LedgerError, Refusal, VerifyReport};
 
 /// How to work on a PostgreSQL ledger.
 #[derive(Clone, Debug)]
@@ -136,14 +138,53 @@ impl Postgres {
         })
     }
 
-    /// Takes in one block. [`LedgerError::Busy`] when the queue is full: then `reply` does not run.
+    /// Takes in one block of a store's log. [`LedgerError::Busy`] when the queue is full: then `reply` does not run.
     pub fn ingest(
         &self,
         block: Arc<Block>,
         received: UnixMillis,
         reply: Reply<Ingested>,
     ) -> Result<(), LedgerError> {
-        self.submit(Job::Ingest { block, received, reply })
+        if block.log.direction != Direction::Up {
+            let detail = format!("HQ writes log {} itself, or may not", block.log);
+            return Err(Refusal::new("wrong-owner", detail).into());
+        }
+        let incoming = Incoming::from(Arc::unwrap_or_clone(block));
+        let stamp = Stamp { at: received, clock: ClockQuality::Unsynced };
+        self.take_in(&incoming, stamp, None, reply)
+    }
+
+    /// Takes in a block in any wire version; `stamp` is now. `check` judges the end it leads to, before it is committed.
+    /// [`LedgerError::Busy`] when the queue is full: then `reply` does not run.
+    pub fn take_in(
+        &self,
+        block: &Incoming,
+        stamp: Stamp,
+        check: Option<Check>,
+        reply: Reply<Ingested>,
+    ) -> Result<(), LedgerError> {
+        self.submit(Job::TakeIn { arriving: Arriving::new(block, check), stamp, reply })
+    }
+
+    /// Nothing more is written to this down log; the next event for its store opens a new epoch.
+    pub fn close_down(&self, log: LogId, reply: Reply<()>) -> Result<(), LedgerError> {
+        self.submit(Job::CloseDown { log, reply })
+    }
+
+    /// Carries out an order and waits for its commit, wherever its bucket is owned. Not on a thread that serves others.
+    pub fn order(&self, order: Order) -> Result<Vec<EventId>, LedgerError> {
+        if self.owned().contains(&bucket_of(order.store())) {
+            let (answer, wait) = sync_channel(1);
+            // Nobody listens any more only when this very thread is gone.
+            let reply = Box::new(move |outcome| drop(answer.send(outcome)));
+            let job = Job::Order { order: order.clone(), hearer: Hearer::Here(reply) };
+            self.queue.send(job).map_err(|_| LedgerError::Closed)?;
+            match wait.recv().map_err(|_| LedgerError::Closed)? {
+                Err(LedgerError::Elsewhere { .. }) => {}
+                outcome => return outcome,
+            }
+        }
+        mail::send(&self.reader()?, &order)
     }
 
     /// Appends to HQ's log for a store, all events or none; opens the log when there is none yet.
@@ -153,7 +194,7 @@ impl Postgres {
         events: Vec<Event>,
         reply: Reply<Vec<EventId>>,
     ) -> Result<(), LedgerError> {
-        self.submit(Job::AppendDown { store, events, reply })
+        self.submit(Job::Order { order: Order::Append { store, events }, hearer: Hearer::Here(reply) })
     }
 
     /// Remembers what a store has of HQ's log.

@@ -172,6 +172,14 @@ impl PostgresReader {
         })
     }
 
+    /// Runs one writing statement in a transaction of its own.
+    pub(crate) fn write(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Answer<Vec<Row>> {
+        self.query("BEGIN READ WRITE", &[])?;
+        let rows = self.query(sql, params);
+        self.query(if rows.is_ok() { "COMMIT" } else { "ROLLBACK" }, &[])?;
+        rows
+    }
+
     /// Every log with its end.
     pub fn heads(&self) -> Answer<Vec<HeadRow>> {
         let rows = self.query(&format!("{LOG_COLUMNS} ORDER BY store, direction, epoch"), &[])?;

@@ -3,14 +3,15 @@
 use tokio_postgres::{Client, Error};
 
 /// Every migration, in order. Position + 1 is the version it leads to.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/001_ledger.sql"),
     include_str!("../migrations/002_folds.sql"),
     include_str!("../migrations/003_local.sql"),
+    include_str!("../migrations/004_hq.sql"),
 ];
 
 /// Newest schema version that this build knows.
-pub const SCHEMA: i64 = 3;
+pub const SCHEMA: i64 = 4;
 
 /// Key of the advisory lock that migrating workers take: "SYLG".
 const LOCK: i64 = 0x5359_4c47;

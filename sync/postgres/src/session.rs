@@ -50,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) seals: Statement,
     pub(crate) arrivals: Statement,
     pub(crate) overlap: Statement,
+    pub(crate) signed: Statement,
+    pub(crate) letters: Statement,
     pub(crate) tables: Vec<TableStatements>,
 }
 
@@ -106,6 +108,20 @@ impl Session {
             tables.push(TableStatements { fetch, apply });
         }
         Ok(Self {
+            signed: client
+                .prepare(
+                    "INSERT INTO signed_end (log, seq, link, signature)
+                     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[])
+                     ON CONFLICT (log) DO UPDATE SET seq = excluded.seq, link = excluded.link, signature = excluded.signature
+                     WHERE excluded.seq > signed_end.seq",
+                )
+                .await?,
+            letters: client
+                .prepare(
+                    "UPDATE letter SET answer = k.answer FROM unnest($1::bigint[], $2::bytea[]) AS k(id, answer)
+                     WHERE letter.id = k.id AND letter.answer IS NULL RETURNING letter.id",
+                )
+                .await?,
             fence: client
                 .prepare(
                     "SELECT lease.bucket FROM lease JOIN unnest($1::smallint[], $2::bigint[]) AS k(bucket, token)

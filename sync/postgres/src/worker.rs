@@ -1,10 +1,12 @@
 //! The worker thread: leases on time, batches in between, everything read again after any doubt.
 
 use crate::apply::{self, Failure};
-use crate::batch::{Entry, State, store_of};
+use crate::batch::{Entry, MOVE_BRANCH, State};
 use crate::error::{ledger_error, refused_by_server};
-use crate::job::{Answer, Job};
+use crate::job::{Answer, Hearer, Job};
 use crate::lease::{self, Claim, Held, bucket_of};
+use crate::mail;
+use crate::recall;
 use crate::session::Session;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +26,10 @@ const PLANS_MAX: usize = 16;
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// How often the size of the database is asked, where it is limited.
 const SIZE_EVERY: Duration = Duration::from_secs(1);
+/// How often letters of other workers are looked for.
+const MAIL_EVERY: Duration = Duration::from_millis(200);
+/// How often letters that nobody came back for are removed.
+const CLEAR_EVERY: Duration = Duration::from_secs(300);
 
 pub(crate) type CommitHook = Box<dyn Fn(&CommitNote) + Send>;
 pub(crate) type OwnerHook = Box<dyn Fn(&BTreeSet<i16>) + Send>;
@@ -57,6 +63,8 @@ pub(crate) struct Worker {
     retry: Duration,
     retry_at: Instant,
     size: Option<(Instant, u64)>,
+    mail_at: Instant,
+    clear_at: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -78,21 +86,26 @@ impl Worker {
             retry: RETRY.0,
             retry_at: now,
             size: None,
+            mail_at: now,
+            clear_at: now,
         }
     }
 
     /// Runs until every handle is gone.
     pub(crate) fn run(mut self, queue: &Receiver<Job>) {
         loop {
-            let wait = self.tick_at.saturating_duration_since(Instant::now());
+            let wake = if self.held.is_empty() { self.tick_at } else { self.tick_at.min(self.mail_at) };
             let mut jobs = Vec::new();
-            match queue.recv_timeout(wait) {
+            match queue.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(job) => jobs.push(job),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if Instant::now() >= self.tick_at {
                 self.tick();
+            }
+            if Instant::now() >= self.mail_at {
+                jobs.extend(self.mail());
             }
             if jobs.is_empty() {
                 continue;
@@ -180,6 +193,37 @@ impl Worker {
         Ok(())
     }
 
+    /// Orders that other workers left for the held buckets.
+    fn mail(&mut self) -> Vec<Job> {
+        self.mail_at = Instant::now() + MAIL_EVERY;
+        let Some(session) = self.session.as_ref().filter(|_| !self.held.is_empty()) else {
+            return Vec::new();
+        };
+        let mut jobs = Vec::new();
+        let mut unreadable = Vec::new();
+        let fetched = self.runtime.block_on(mail::fetch(session, &self.held)).map(|letters| {
+            for (letter, order) in letters {
+                match order {
+                    Ok(order) => jobs.push(Job::Order { order, hearer: Hearer::Letter(letter) }),
+                    Err(error) => unreadable.push((letter, mail::answer(&Err(error)))),
+                }
+            }
+        });
+        let clear = Instant::now() >= self.clear_at;
+        let done = fetched.and_then(|()| match clear || !unreadable.is_empty() {
+            true => self.runtime.block_on(mail::clear(session, &unreadable)),
+            false => Ok(()),
+        });
+        if clear {
+            self.clear_at = Instant::now() + CLEAR_EVERY;
+        }
+        if let Err(error) = done {
+            tracing::warn!(%error, "letters cannot be read");
+            self.lose(&error);
+        }
+        jobs
+    }
+
     /// One transaction over the jobs of owned buckets; the others are told at once.
     fn batch(&mut self, jobs: Vec<Job>) {
         if self.session.is_none() {
@@ -192,49 +236,119 @@ impl Worker {
         }
         let (jobs, foreign): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()
-            .partition(|job| store_of(job).is_none_or(|store| self.held.contains_key(&bucket_of(store))));
+            .partition(|job| job.store().is_none_or(|store| self.held.contains_key(&bucket_of(store))));
         for job in foreign {
-            let bucket = store_of(&job).map(bucket_of).unwrap_or_default();
+            let bucket = job.store().map(bucket_of).unwrap_or_default();
             let detail = format!("bucket {bucket} belongs to another worker");
             reply(job, Err(LedgerError::Elsewhere { detail }));
         }
-        if jobs.is_empty() {
-            return;
+        let (back, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.returned().is_some());
+        self.book(jobs);
+        for job in back {
+            self.take_back(job);
         }
-        match self.try_batch(&jobs) {
-            Ok(answers) => {
-                let note = CommitNote { heads: self.state.keep_batch() };
-                jobs.into_iter().zip(answers).for_each(|(job, answer)| reply(job, answer));
-                if !note.heads.is_empty() {
-                    lock(&self.shared.commits).iter().for_each(|hook| hook(&note));
+    }
+
+    /// Books jobs as one batch, and answers them.
+    fn book(&mut self, mut jobs: Vec<Job>) {
+        // Each round takes letters away that were withdrawn meanwhile, so there is an end.
+        while !jobs.is_empty() {
+            match self.try_batch(&mut jobs) {
+                Ok(answers) => return self.keep(jobs, answers),
+                Err(Failure::Withdrawn(gone)) => {
+                    self.roll_back();
+                    self.state.drop_batch();
+                    jobs.retain(|job| job.letter().is_none_or(|letter| !gone.contains(&letter.id)));
                 }
+                Err(failure) => {
+                    let error = self.recover(failure);
+                    tracing::error!(%error, jobs = jobs.len(), "ledger batch not committed");
+                    return jobs.into_iter().for_each(|job| reply(job, Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    /// The batch is durable.
+    fn keep(&mut self, jobs: Vec<Job>, answers: Vec<Result<Answer, LedgerError>>) {
+        let note = CommitNote { heads: self.state.keep_batch() };
+        jobs.into_iter().zip(answers).for_each(|(job, answer)| reply(job, answer));
+        self.tell(&note);
+    }
+
+    fn tell(&self, note: &CommitNote) {
+        if !note.heads.is_empty() {
+            lock(&self.shared.commits).iter().for_each(|hook| hook(note));
+        }
+    }
+
+    /// Books returned history of a log of HQ's own; its own branch moves out of the way first.
+    fn take_back(&mut self, job: Job) {
+        let returned = job.returned();
+        let mut jobs = vec![job];
+        let done = self.try_batch(&mut jobs).and_then(|answers| {
+            let at = match answers.first() {
+                Some(Err(LedgerError::Refused(refusal))) if refusal.code == MOVE_BRANCH => {
+                    refusal.detail.parse().map(Seq).ok()
+                }
+                _ => None,
+            };
+            let (Some((log, stamp)), Some(at), Some(session)) = (returned, at, &self.session) else {
+                return Ok(Some(answers));
+            };
+            self.state.drop_batch();
+            let work = recall::move_branch(session, &self.state, &self.held, (log, at, stamp));
+            self.runtime.block_on(work).map(|()| None)
+        });
+        match done {
+            Ok(Some(answers)) => self.keep(jobs, answers),
+            Ok(None) => {
+                // The logs are other ones now: everything is read again.
+                self.held.clear();
+                self.state.forget();
+                self.tick();
+                if let Some((log, _)) = returned {
+                    self.tell(&CommitNote { heads: self.state.ends(log.store) });
+                }
+                self.book(jobs);
             }
             Err(failure) => {
                 let error = self.recover(failure);
-                tracing::error!(%error, jobs = jobs.len(), "ledger batch not committed");
                 jobs.into_iter().for_each(|job| reply(job, Err(error.clone())));
             }
         }
     }
 
-    fn try_batch(&mut self, jobs: &[Job]) -> Result<Vec<Result<Answer, LedgerError>>, Refused> {
-        let session = self.session.as_mut().ok_or(Refused::Ledger(LedgerError::Closed))?;
+    /// Ends the session's transaction, if it has one.
+    fn roll_back(&self) {
+        if let Some(session) = &self.session
+            && let Err(error) = self.runtime.block_on(session.client.batch_execute("ROLLBACK"))
+        {
+            tracing::debug!(%error, "not rolled back: the connection is gone");
+        }
+    }
+
+    fn try_batch(&mut self, jobs: &mut [Job]) -> Result<Vec<Result<Answer, LedgerError>>, Failure> {
+        let session = self.session.as_ref().ok_or(Failure::Ledger(LedgerError::Closed))?;
         if let Some(limit) = self.setup.max_bytes {
             let bytes = match self.size {
                 Some((at, bytes)) if at.elapsed() < SIZE_EVERY => bytes,
-                _ => self.runtime.block_on(size(session)).map_err(Failure::from)?,
+                _ => self.runtime.block_on(size(session))?,
             };
             self.size = Some((Instant::now(), bytes));
             if bytes > limit {
                 let detail = format!("the database has {bytes} bytes, {limit} are allowed");
-                return Err(Refused::Ledger(LedgerError::Full { detail }));
+                return Err(Failure::Ledger(LedgerError::Full { detail }));
             }
         }
         let wants = self.state.wants(jobs);
-        self.runtime.block_on(apply::fetch_wants(session, &wants, &mut self.state)).map_err(Failure::from)?;
+        self.runtime.block_on(async {
+            session.client.batch_execute("BEGIN").await?;
+            apply::fetch_wants(session, &wants, &mut self.state).await
+        })?;
         for _ in 0..PLANS_MAX {
-            let answers: Vec<_> = jobs.iter().map(|job| self.state.run(job)).collect();
-            if self.runtime.block_on(apply::fetch_missing(session, &mut self.state)).map_err(Failure::from)? {
+            let answers: Vec<_> = jobs.iter_mut().map(|job| self.state.run(job)).collect();
+            if self.runtime.block_on(apply::fetch_missing(session, &mut self.state))? {
                 self.state.drop_batch();
                 continue;
             }
@@ -242,24 +356,29 @@ impl Worker {
             return Ok(answers);
         }
         let detail = format!("fold rows still missing after {PLANS_MAX} plans");
-        Err(Refused::Ledger(LedgerError::Storage { context: "PostgreSQL: plan".to_owned(), detail }))
+        Err(Failure::Ledger(LedgerError::Storage { context: "PostgreSQL: plan".to_owned(), detail }))
     }
 
     /// Brings the worker back to what is certain; answers what the jobs are told.
-    fn recover(&mut self, refused: Refused) -> LedgerError {
-        match refused {
-            Refused::Ledger(error) => {
+    fn recover(&mut self, failure: Failure) -> LedgerError {
+        self.roll_back();
+        match failure {
+            Failure::Ledger(error) => {
                 self.state.drop_batch();
                 error
             }
-            Refused::Batch(Failure::Fenced(reason)) => {
+            Failure::Withdrawn(_) => {
+                self.state.drop_batch();
+                LedgerError::Elsewhere { detail: "the order was withdrawn".to_owned() }
+            }
+            Failure::Fenced(reason) => {
                 self.state.forget();
                 // Reads logs and leases again, whether or not the leases changed.
                 self.held.clear();
                 self.tick();
                 apply::fenced(&reason)
             }
-            Refused::Batch(Failure::Server(error)) => {
+            Failure::Server(error) => {
                 let fatal = error.as_db_error().is_some_and(|said| said.severity() != "ERROR");
                 let said = ledger_error("commit", &error);
                 if refused_by_server(&error) && !fatal {
@@ -270,18 +389,6 @@ impl Worker {
                 said
             }
         }
-    }
-}
-
-/// Why a batch was not booked.
-enum Refused {
-    Ledger(LedgerError),
-    Batch(Failure),
-}
-
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Self {
-        Self::Batch(failure)
     }
 }
 
