@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::collections::BTreeMap;
-use sync_codec::{Dictionary, Level, decode_block, encode_block};
-use sync_core::{Block, Link, Message};
+use sync_codec::{Dictionary, Level, PACKED, decode_block, encode_block};
+use sync_core::replica::Letter;
+use sync_core::replica::wire2::Greeting;
+use sync_core::{Ack, Block, Hello, Link, Message, Nak};
 use sync_model::{
     Audit, BusinessDay, ClockQuality, Currency, DeviceId, Direction, Epoch, EpochOpened, EpochReason, Event,
     Fact, FactRef, Grams, Kind, LogId, LotId, Milli, MilliCelsius, Minor, Sale, SaleLine, Seq, Sku, Stamp,
@@ -114,6 +116,76 @@ fn texts() -> Vec<Vec<u8>> {
 
 fn record(at: i64, fact: Fact) -> Vec<u8> {
     Event::new(Stamp { at: UnixMillis(at), clock: ClockQuality::Synced }, fact).to_record().unwrap()
+}
+
+/// Every message that is no block, as both versions say it.
+fn letters() -> Vec<(&'static str, Letter)> {
+    let (text, detail) = (Text::lossy, Text::lossy);
+    let down = LogId { direction: Direction::Down, ..log() };
+    let older = LogId { epoch: Epoch(1_780_000_000), ..log() };
+    let ack = Ack { log: log(), upto: Seq(300), link: Link([1; 32]), gap: None };
+    let have = Ack { log: down, upto: Seq(40), link: Link([2; 32]), gap: None };
+    let hello = |head, down, software| Hello { store: StoreId(7), head, down, software };
+    let full = hello(Some((log(), Seq(305))), Some(have), Text::lossy("edge-agent 0.1.0"));
+    let of = Some((log(), Seq(301), Seq(305)));
+    vec![
+        ("ack", Letter::Ack(ack)),
+        ("ask", Letter::Ack(Ack { gap: Some((Seq(301), Seq(310))), ..ack })),
+        ("hello", Letter::Hello(Greeting { hello: full, older: vec![(older, Seq(12_345))] })),
+        (
+            "hello-new",
+            Letter::Hello(Greeting { hello: hello(None, None, Text::default()), older: Vec::new() }),
+        ),
+        ("nak", Letter::Nak(Nak { code: text("chain-break"), detail: detail("another history"), of })),
+        ("nak-version", Letter::Nak(Nak { code: text("wire-version"), detail: Text::default(), of: None })),
+    ]
+}
+
+/// What version 1 has no words for.
+fn in_version(letter: &Letter, version: u8) -> Letter {
+    match letter {
+        Letter::Hello(greeting) if version == 1 => {
+            Letter::Hello(Greeting { older: Vec::new(), ..greeting.clone() })
+        }
+        other => other.clone(),
+    }
+}
+
+fn messages() -> BTreeMap<String, (Letter, Vec<u8>)> {
+    let mut all = BTreeMap::new();
+    for (name, letter) in letters() {
+        for version in [1, 2] {
+            let bytes = letter.encode(version).unwrap();
+            all.insert(format!("message-v{version}-{name}"), (in_version(&letter, version), bytes));
+        }
+    }
+    let day = Block { log: log(), first: Seq(1), prev: Link::genesis(log()), records: day() };
+    let next = Block { log: log(), first: Seq(7), prev: day.link(), records: day.records[1..3].to_vec() };
+    let seal = [0xA5; 64];
+    for (name, bytes) in [
+        ("message-v2-block", Letter::block(&PACKED, 2, &day, None)),
+        ("message-v2-live", Letter::live(&PACKED, 2, &next, Some(&seal))),
+    ] {
+        all.insert(name.to_owned(), (Letter::decode(&PACKED, &bytes).unwrap().0, bytes));
+    }
+    all
+}
+
+#[test]
+fn messages_of_both_versions_are_frozen() {
+    let examples = examples();
+    for (name, (letter, bytes)) in messages() {
+        assert_eq!(examples.get(name.as_str()), Some(&hex(&bytes)), "{name}");
+        let (read, versions) = Letter::decode(&PACKED, &bytes).unwrap();
+        assert_eq!(read, letter, "{name}");
+        let says = name.starts_with("message-v2-ack") || name.starts_with("message-v2-ask");
+        let says = says || name.contains("-hello");
+        assert_eq!(
+            versions.is_some(),
+            says,
+            "{name}: who greets or acknowledges in version 2 names its versions"
+        );
+    }
 }
 
 fn written() -> BTreeMap<&'static str, String> {

@@ -461,7 +461,8 @@ def block_v1(message):
 def block_v2(body, dictionaries, prev):
     b = Bytes(body)
     log, first, count = log_id(b), b.u(), b.u()
-    assert b.take(8) == prev[:8], "another chain"
+    start = b.take(8)
+    assert prev is None or start == prev[:8], "another chain"
     check = b.take(4)
     seal = b.take(64) if b.take(1)[0] else None
     codec = b.take(1)[0]
@@ -477,7 +478,7 @@ def block_v2(body, dictionaries, prev):
             records.append(columns.record())
             columns.seq += 1
         assert columns.coder.at >= len(columns.coder.data) and not columns.side.rest()
-    end = prev[:8] + bytes(24)
+    end = start + bytes(24)
     for i, record in enumerate(records):
         end = next_link(end, log, first + i, record)
     assert end[:4] == check, "the records do not match the checksum"
@@ -505,12 +506,80 @@ def check_pairs(examples, dictionaries):
     return pairs
 
 
+def option(b, read):
+    flag = b.take(1)[0]
+    assert flag in (0, 1), "an option is 0 or 1"
+    return read(b) if flag else None
+
+
+def ack(b):
+    return {"log": log_id(b), "upto": b.u(), "link": b.take(32), "gap": option(b, lambda b: (b.u(), b.u()))}
+
+
+def text(b):
+    return b.sized().decode("utf-8")
+
+
+def position(b):
+    return log_id(b), b.u()
+
+
+def message(data, dictionaries):
+    """A message of either version, with nothing left over."""
+    b = Bytes(data)
+    version, number = b.take(1)[0], b.take(1)[0]
+    assert version in (1, 2)
+    if number in (0, 4):
+        inner = b.take(1)[0] if number == 4 else version
+        assert inner == 2, "blocks of version 1 are read by block_v1"
+        log, first, seal, records = block_v2(b.rest(), dictionaries, None)
+        return {"version": version, "number": number, "log": log, "first": first, "seal": seal, "records": records}
+    if number == 1:
+        said = ack(b)
+    elif number == 2:
+        said = {"store": b.u(), "head": option(b, position), "down": option(b, ack), "software": text(b)}
+    else:
+        assert number == 3
+        said = {"code": text(b), "detail": text(b), "of": option(b, lambda b: (log_id(b), b.u(), b.u()))}
+    if version == 2 and number in (1, 2):
+        said["versions"] = b.take(1)[0], b.take(1)[0]
+    if version == 2 and number == 2:
+        said["older"] = [position(b) for _ in range(b.u())]
+    assert not b.rest(), "bytes after the message"
+    return {"version": version, "number": number, **said}
+
+
+def check_messages(examples, dictionaries, day):
+    names = sorted(name for name in examples if name.startswith("message-"))
+    said = {name: message(examples[name], dictionaries) for name in names}
+    up, down, older = (7, 0, 1790000000), (7, 1, 1790000000), (7, 0, 1780000000)
+    for version in (1, 2):
+        of = lambda name: said[f"message-v{version}-{name}"]
+        assert all(of(name)["version"] == version for name in ("ack", "ask", "hello", "hello-new", "nak", "nak-version"))
+        acked = {"log": up, "upto": 300, "link": b"\x01" * 32}
+        assert acked.items() <= of("ack").items() and of("ack")["gap"] is None
+        assert acked.items() <= of("ask").items() and of("ask")["gap"] == (301, 310)
+        have = {"log": down, "upto": 40, "link": b"\x02" * 32, "gap": None}
+        full = {"store": 7, "head": (up, 305), "down": have, "software": "edge-agent 0.1.0"}
+        assert full.items() <= of("hello").items()
+        assert {"store": 7, "head": None, "down": None, "software": ""}.items() <= of("hello-new").items()
+        assert of("nak")["code"] == "chain-break" and of("nak")["of"] == (up, 301, 305)
+        assert of("nak-version")["code"] == "wire-version" and of("nak-version")["of"] is None
+    assert said["message-v2-hello"]["older"] == [(older, 12345)] and said["message-v2-hello-new"]["older"] == []
+    assert all(said[f"message-v2-{name}"]["versions"] == (1, 2) for name in ("ack", "ask", "hello", "hello-new"))
+    block, live = said["message-v2-block"], said["message-v2-live"]
+    assert (block["first"], block["records"], block["seal"]) == (1, day, None)
+    assert (live["number"], live["first"], live["records"], live["seal"]) == (4, 7, day[1:3], b"\xa5" * 64)
+    print(f"{len(names)} messages of both versions read")
+
+
 def main(page, dictionary, *more):
     dictionaries = {0: Dictionary(), 1: Dictionary(open(dictionary, "rb").read())}
     examples = read(page)
     assert genesis((7, 0, 1790000000)) == examples["genesis"], "genesis"
     pairs = check_pairs(examples, dictionaries)
     assert examples["record-sale"] in pairs["block-v1-day"], "the sale is not in its block"
+    check_messages(examples, dictionaries, pairs["block-v1-day"])
     for further in more:
         check_pairs(read(further), dictionaries)
     print("ok")

@@ -251,6 +251,16 @@ pub enum Alarm {
         /// Durable at the peer now.
         upto: Seq,
     },
+    /// The peer lacks records that are no longer here: it is older than the retention. Nothing more of the log goes out until
+    /// the peer has it up to `floor` from elsewhere (a newer backup, or this side's snapshot).
+    Truncated {
+        /// The log.
+        log: LogId,
+        /// First record that the peer lacks.
+        wanted: Seq,
+        /// Last record that is gone.
+        floor: Seq,
+    },
     /// Lost history of a log that this side writes came back completely.
     Returned {
         /// The log.

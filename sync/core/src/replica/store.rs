@@ -89,6 +89,8 @@ pub struct Replica {
     /// HQ's logs as they are here.
     down: BTreeMap<LogId, Ack>,
     recall: Recall,
+    /// Logs held because the peer needs records that are gone here, with the last of those.
+    gone: BTreeMap<LogId, Seq>,
     /// Links at ends of blocks that were sent.
     links: VecDeque<(LogId, Seq, Link)>,
     now_effects: VecDeque<Effect>,
@@ -134,6 +136,7 @@ impl Replica {
             current: None,
             down: BTreeMap::new(),
             recall: Recall::default(),
+            gone: BTreeMap::new(),
             links: VecDeque::new(),
             now_effects: VecDeque::new(),
             returned: VecDeque::new(),

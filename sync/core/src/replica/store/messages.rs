@@ -107,6 +107,7 @@ impl Replica {
     pub(super) fn asked(&mut self, now: u64, ack: &Ack) {
         let Some(known) = self.down.get(&ack.log).copied() else { return };
         let Some(ask) = super::super::recall::answerable(ack, known.upto) else { return };
+        self.release(&ask);
         self.sender.give_back(now, &ask, known.upto);
     }
 
@@ -131,6 +132,7 @@ impl Replica {
             let alarm = Alarm::RolledBack { log: ack.log, upto: ack.upto, head };
             return self.lose(now, ack, head, alarm);
         }
+        self.release(&ack);
         if ack.upto <= acked {
             // Compared before, or nothing yet: only the position counts.
             return self.believe(now, ack);

@@ -1,11 +1,11 @@
 //! What a store says next, and what it reads for it.
 
-use super::super::effect::{Effect, Leaf, Publish, Token, Unsent, What};
+use super::super::effect::{Alarm, Effect, Leaf, Publish, Token, Unsent, What};
 use super::super::wire2::{self, Greeting, Letter, OLDER_MAX};
 use super::{Lane, PAUSE_MS, Replica};
-use crate::{BLOCK_RECORDS_MAX, Block, Hello, Link, Nak, SendRange};
+use crate::{Ack, BLOCK_RECORDS_MAX, Block, Hello, Link, Nak, SendRange};
 use alloc::vec::Vec;
-use sync_model::{Direction, Text};
+use sync_model::{Direction, Seq, Text};
 
 impl Replica {
     /// The block of a [`Effect::ReadBlock`]; `None`: not to be had now.
@@ -41,6 +41,25 @@ impl Replica {
                 let message = Letter::live(&self.config.codec, version, &block, None);
                 self.publish(Leaf::Up, message, false, What::Live { log, first, last });
             }
+        }
+    }
+
+    /// The records of a [`Effect::ReadBlock`] are gone up to `floor`: the log waits until the peer has them from elsewhere.
+    pub fn handle_truncated(&mut self, now: u64, token: Token, floor: Seq) {
+        let Some((_, range, _)) = self.reading.take_if(|(asked, _, _)| *asked == token) else { return };
+        self.sender.hold(range.log, true);
+        if self.gone.insert(range.log, floor) != Some(floor) {
+            let alarm = Alarm::Truncated { log: range.log, wanted: range.first, floor };
+            self.now_effects.push_back(Effect::Alarm(alarm));
+        }
+        self.pause_until = now.saturating_add(PAUSE_MS);
+    }
+
+    /// What the peer says it has of a log may end the wait for records that are gone here.
+    pub(super) fn release(&mut self, ack: &Ack) {
+        if self.gone.get(&ack.log).is_some_and(|floor| ack.upto >= *floor) {
+            self.gone.remove(&ack.log);
+            self.sender.hold(ack.log, false);
         }
     }
 
