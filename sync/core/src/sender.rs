@@ -122,7 +122,7 @@ impl SenderStatus {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Outgoing {
     log: LogId,
     head: Seq,
@@ -178,7 +178,7 @@ impl Outgoing {
 }
 
 /// Decides what goes out next. One per direction at each writer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sender {
     config: SenderConfig,
     up: bool,

@@ -11,7 +11,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use sync_model::{Direction, Epoch, LogId, Seq, StoreId};
 
 /// Durable and unpublished acknowledgements of every up log.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Acks {
     durable: BTreeMap<LogId, Ack>,
     due: BTreeMap<LogId, Ack>,

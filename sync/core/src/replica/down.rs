@@ -18,7 +18,7 @@ pub(super) struct DownEnds {
 }
 
 /// Every down log and the senders of the stores that are there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Down {
     config: SenderConfig,
     stores_max: usize,

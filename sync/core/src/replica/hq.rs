@@ -68,14 +68,14 @@ struct Job {
 }
 
 /// Blocks of one store that came ahead of their turn.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Early {
     blocks: BTreeMap<(LogId, Seq), Incoming>,
     bytes: usize,
 }
 
 /// HQ's replica.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Hub {
     config: HubConfig,
     acks: Acks,

@@ -71,7 +71,7 @@ pub(super) struct Ruling {
 }
 
 /// The rate bounds of a fleet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Policy {
     stores: BTreeMap<StoreId, Allowance>,
     /// For topics without a store, and for stores beyond [`STORES_MAX`].
