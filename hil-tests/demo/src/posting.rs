@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A counter where requests are posted.
 #[derive(Debug)]
-pub(crate) struct Counter {
+pub struct Counter {
     server: Server,
     waiting: AtomicUsize,
     broken: AtomicU64,
@@ -25,7 +25,7 @@ pub(crate) struct Counter {
 
 /// A final answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// Booked.
     Accepted {
         /// `epoch.seq`.
@@ -47,7 +47,7 @@ pub(crate) enum Outcome {
 /// No final answer within [`PATIENCE`], or one that makes no sense.
 #[derive(Debug, thiserror::Error)]
 #[error("{path} with key {key}: {what}")]
-pub(crate) struct Unanswered {
+pub struct Unanswered {
     path: String,
     key: String,
     what: String,
@@ -55,27 +55,27 @@ pub(crate) struct Unanswered {
 
 impl Counter {
     /// A counter in front of `server`.
-    pub(crate) fn new(server: Server) -> Self {
+    pub fn new(server: Server) -> Self {
         Self { server, waiting: AtomicUsize::new(0), broken: AtomicU64::new(0) }
     }
 
     /// The server behind it.
-    pub(crate) fn server(&self) -> &Server {
+    pub fn server(&self) -> &Server {
         &self.server
     }
 
     /// Tickets that wait for an answer at this moment.
-    pub(crate) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
     }
 
     /// Requests that may have arrived and got no answer: what a crash leaves behind.
-    pub(crate) fn broken(&self) -> u64 {
+    pub fn broken(&self) -> u64 {
         self.broken.load(Ordering::SeqCst)
     }
 
     /// Posts `body` under `key` until there is a final answer.
-    pub(crate) async fn post(
+    pub async fn post(
         &self,
         path: &str,
         key: &str,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 /// A small generator (SplitMix64, G. Steele et al. 2014); one per actor, so that actors do not disturb each other.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// The generator of actor number `actor` on the day `seed`.
-    pub(crate) fn new(seed: u64, actor: u64) -> Self {
+    pub fn new(seed: u64, actor: u64) -> Self {
         let mut random = Self(seed ^ actor.wrapping_mul(0xA076_1D64_78BD_642F));
         random.next();
         random
@@ -24,7 +24,7 @@ impl Random {
     }
 
     /// A number from `low` to `high`, both included.
-    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
         assert!(low <= high, "an empty range has no number: {low} to {high}");
         match (high - low).checked_add(1) {
             Some(span) => low + self.next() % span,
@@ -33,22 +33,22 @@ impl Random {
     }
 
     /// A signed number from `low` to `high`, both included.
-    pub(crate) fn signed(&mut self, low: i64, high: i64) -> i64 {
+    pub fn signed(&mut self, low: i64, high: i64) -> i64 {
         low.saturating_add_unsigned(self.between(0, high.abs_diff(low)))
     }
 
     /// True in `permille` of a thousand cases.
-    pub(crate) fn chance(&mut self, permille: u64) -> bool {
+    pub fn chance(&mut self, permille: u64) -> bool {
         self.between(0, 999) < permille
     }
 
     /// A time from `low` to `high` milliseconds.
-    pub(crate) fn millis(&mut self, low: u64, high: u64) -> Duration {
+    pub fn millis(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.between(low, high))
     }
 
     /// One of the items. The list must not be empty.
-    pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let last = u64::try_from(items.len()).expect("a list fits the address space") - 1;
         let index = usize::try_from(self.between(0, last)).expect("the index is below the length");
         &items[index]
