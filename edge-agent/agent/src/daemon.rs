@@ -54,6 +54,10 @@ pub struct Daemon {
     pub registry: Registry,
     /// Settlement as it is now.
     pub settle: SettleView,
+    /// Where statements are signed.
+    pub statements: crate::statements::Desk,
+    /// Thresholds that people set.
+    pub overrides: crate::overrides::Overrides,
     /// Signs of life.
     pub pulses: Pulses,
     /// Raw samples; `None` when the file cannot be opened, which harms nobody.

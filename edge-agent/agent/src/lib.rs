@@ -7,6 +7,8 @@
 //! * [`devices`]: device events -> decisions -> facts; one task, state per device.
 //! * [`prices`]: price book -> till prices and tag jobs, in the order that never cheats a customer.
 //! * [`settle`]: ledger <-> MQTT.
+//! * [`statements`]: a signed statement for every business day that is over.
+//! * [`overrides`]: thresholds that people set -> the device loop.
 //! * [`api`]: HTTP for tills (loopback) and people (Unix socket).
 //! * [`clock`], [`space`], [`notify`], [`listen`], [`logging`]: the machine around it.
 //!
@@ -22,6 +24,8 @@ pub mod doctor;
 pub mod listen;
 pub mod logging;
 pub mod notify;
+pub mod overrides;
 pub mod prices;
 pub mod settle;
 pub mod space;
+pub mod statements;

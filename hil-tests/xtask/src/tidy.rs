@@ -72,6 +72,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
             "sync-mqtt",
             "sync-store",
             "sync-codec",
+            "sync-evidence",
             "sync-core",
             "sync-model",
         ],
@@ -81,7 +82,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Packages of the rig: they see everything, only they see each other.
-const RIG: &[&str] = &["hil-rig", "hil-workload", "hil-bench", "hil-demo", "hil-settle", "hil-xtask"];
+const RIG: &[&str] = &["hil-rig", "hil-workload", "hil-storesim", "hil-bench", "hil-demo", "hil-settle", "hil-xtask"];
 
 /// Which packages may name an outside crate directly: (crate, packages).
 const FENCES: &[(&str, &[&str])] = &[

@@ -32,6 +32,7 @@ mod ledger;
 mod log;
 mod office;
 mod open;
+mod overrides;
 mod quarantine;
 mod reader;
 mod rows;
@@ -63,6 +64,7 @@ pub use office::{
     ClockReading, Office, StoredRights, check_office, draws_on, fence_facts, grant_fact, rights_class,
     rights_keys,
 };
+pub use overrides::{Bound, Override, Thresholds, thresholds};
 pub use reader::Reader;
 pub use rows::{
     AlarmRow, BatchRow, DeviceRow, HeadRow, IngestOutcome, Ingested, KindCount, MoneyRow, PriceRow,

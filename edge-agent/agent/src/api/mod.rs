@@ -6,18 +6,20 @@
 //!   fact; ticket numbers are known for ever.
 //! * Refusals: 400 malformed, 404 unknown, 409 conflict, 413 too large, 422 against a rule, 503 busy (`Retry-After`),
 //!   504 no answer in time (repeat with the same key), 507 no space.
-//! * Orders of people (alarms, discarding a batch, verify, backup, reload) exist on the Unix socket only: its file
-//!   permissions say who may.
+//! * Orders of people (alarms, discarding a batch, overrides, registry, rights, statements, verify, backup, reload) exist on
+//!   the Unix socket only: its file permissions say who may.
 
 mod answer;
 mod batches;
 mod conflicts;
 mod fields;
+mod overrides;
 mod page;
 mod people;
 mod post;
 mod reservations;
 mod serve;
+mod statements;
 mod stock;
 mod tickets;
 mod views;
@@ -84,6 +86,11 @@ fn till_routes() -> Router<Arc<Daemon>> {
         .route("/v1/sync", get(views::sync))
         .route("/v1/alarms", get(people::alarms))
         .route("/v1/conflicts", get(conflicts::conflicts))
+        .route("/v1/overrides", get(overrides::overrides))
+        .route("/v1/registry", get(overrides::registry))
+        .route("/v1/rights", get(overrides::rights))
+        .route("/v1/statements", get(statements::list))
+        .route("/v1/statements/{day}", get(statements::show))
         .route("/v1/cabinets/{id}/curve", get(views::curve))
         .route("/v1/doctor", get(people::doctor))
         .fallback(nowhere)
@@ -96,6 +103,11 @@ fn people_routes() -> Router<Arc<Daemon>> {
         .route("/v1/alarms/{id}/ack", posting(people::acknowledge))
         .route("/v1/alarms/{id}/shelve", posting(people::shelve))
         .route("/v1/batches/{id}/discard", posting(batches::discard))
+        .route("/v1/conflicts/{id}/settle", posting(overrides::settle))
+        .route("/v1/overrides", posting(overrides::write_override))
+        .route("/v1/registry", posting(overrides::change_registry))
+        .route("/v1/rights/return", posting(overrides::return_rights))
+        .route("/v1/statements/{day}/sign", posting(statements::sign))
         .route("/v1/ledger/verify", posting(people::verify))
         .route("/v1/backup", posting(people::backup))
         .route("/v1/reload", posting(people::reload))

@@ -7,9 +7,11 @@ use crate::config::{self, Config};
 use crate::devices::{self, EVENTS_MAX, Inputs, ORDERS_MAX, Order, Registry, TagNews};
 use crate::listen::{self, ListenError};
 use crate::notify::{self, Pulses};
+use crate::overrides::{self, Overrides};
 use crate::prices::{self, NEWS_MAX};
 use crate::settle::{self, SettleView};
 use crate::space::{Pressure, Space};
+use crate::statements::{self, Desk};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use sync_model::{Audit, ClockJumped, StoreId, Text, UnixMillis};
@@ -128,6 +130,8 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         space: Space::new(&dir, config.ledger.reserve_bytes),
         registry: Registry::default(),
         settle: SettleView::default(),
+        statements: Desk::open(config.hq.as_ref().and_then(|hq| hq.tls.as_ref())),
+        overrides: Overrides::default(),
         pulses: Pulses::default(),
         telemetry,
         opened,
@@ -198,6 +202,8 @@ async fn follow_heads(daemon: &Arc<Daemon>) {
 struct Parts {
     servers: Vec<JoinHandle<()>>,
     settle: Option<JoinHandle<()>>,
+    statements: JoinHandle<()>,
+    overrides: JoinHandle<()>,
     floor: Option<Floor>,
 }
 
@@ -222,7 +228,9 @@ impl Parts {
         let servers = api::spawn(daemon, socket, port, stopped);
         let settle =
             config.hq.clone().map(|hq| tokio::spawn(settle::run(daemon.clone(), hq, stopped.clone())));
-        Self { servers, settle, floor: Some(start_floor(daemon, orders)) }
+        let statements = tokio::spawn(statements::run(daemon.clone(), stopped.clone()));
+        let overrides = tokio::spawn(overrides::run(daemon.clone(), stopped.clone()));
+        Self { servers, settle, statements, overrides, floor: Some(start_floor(daemon, orders)) }
     }
 
     async fn stop(mut self, daemon: &Daemon) {
@@ -236,6 +244,8 @@ impl Parts {
         if let Some(floor) = self.floor.take() {
             stop_floor(daemon, floor).await;
         }
+        ended("statements", self.statements).await;
+        ended("overrides", self.overrides).await;
         if let Some(settle) = self.settle {
             ended("settlement", settle).await;
         }

@@ -13,6 +13,7 @@ use edge_core::excursion::{Limits, Phase, Sample, Value, Watch};
 use edge_core::minute::MinuteFold;
 use std::collections::VecDeque;
 use sync_model::{AlarmKind, AlarmRef, DeviceId, Event, MilliCelsius};
+use sync_store::Thresholds;
 
 /// Samples that wait for a commit.
 const QUEUE_MAX: usize = 64;
@@ -27,6 +28,9 @@ pub(super) struct Mind {
 /// A configured cabinet.
 pub(super) struct Cabinet {
     id: DeviceId,
+    /// As configured.
+    configured: Limits,
+    /// In force.
     limits: Limits,
     mind: Mind,
     waiting: VecDeque<(Sample, Moment)>,
@@ -73,7 +77,19 @@ impl Cabinet {
             tracing::error!(cabinet = %id, %damage, "minute state is damaged: the first minute is skipped");
         }
         let mind = Mind { watch, fold };
-        Self { id, limits, mind, waiting: VecDeque::new(), pending: false, silent: false }
+        let waiting = VecDeque::new();
+        Self { id, configured: limits, limits, mind, waiting, pending: false, silent: false }
+    }
+
+    /// Thresholds that people set, or none any more. Running delays go on.
+    pub(super) fn set_thresholds(&mut self, set: Thresholds) {
+        let (low, high) = set.over(self.configured.low, self.configured.high);
+        let limits = Limits { low, high, ..self.configured };
+        if limits != self.limits {
+            tracing::info!(cabinet = %self.id, ?low, ?high, "limits in force changed");
+            self.limits = limits;
+            self.mind.watch.set_limits(limits);
+        }
     }
 
     /// An alarm that the ledger holds open.
@@ -169,7 +185,11 @@ impl Cabinet {
     pub(super) fn done(&mut self, desk: &Desk, watched: Watched) {
         self.pending = false;
         match watched.result {
-            Ok(mind) => self.mind = *mind,
+            Ok(mind) => {
+                self.mind = *mind;
+                // They may have changed while the step was on its way.
+                self.mind.watch.set_limits(self.limits);
+            }
             Err(reason) => {
                 tracing::warn!(cabinet = %self.id, %reason, "temperature facts were not stored; asked again");
             }

@@ -23,6 +23,7 @@ pub use steamers::BATCHES_MAX;
 pub(crate) use steamers::{Discarded, batch_key};
 
 use crate::daemon::Daemon;
+use crate::overrides::InForce;
 use cabinets::{Cabinet, Watched};
 use drv_host::{DeviceBody, DeviceEvent, Health, HealthState};
 use edge_api::DeviceReading;
@@ -161,6 +162,8 @@ pub(crate) async fn run(daemon: Arc<Daemon>, inputs: Inputs) -> mpsc::Receiver<O
     let desk = Desk { daemon: daemon.clone(), done, jobs: Cell::new(daemon.clock.mono_ms() << 16) };
     let rebuilt = start::rebuild(&daemon).await;
     let mut state = Loop { desk, units: rebuilt.units, presence: rebuilt.presence, tags };
+    let mut thresholds = daemon.overrides.in_force();
+    state.thresholds(&thresholds.borrow_and_update());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !*stop.borrow() {
@@ -169,6 +172,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>, inputs: Inputs) -> mpsc::Receiver<O
             _ = stop.changed() => {}
             Some((key, done)) = results.recv() => state.done(key, done),
             Some(order) = orders.recv() => state.order(order),
+            Ok(()) = thresholds.changed() => state.thresholds(&thresholds.borrow_and_update()),
             _ = tick.tick() => state.tick(),
             Some(event) = events.recv() => state.event(event),
         }
@@ -181,6 +185,16 @@ impl Loop {
     fn now(&self) -> Moment {
         let clock = &self.desk.daemon.clock;
         Moment::new(clock.mono_ms(), clock.wall_ms())
+    }
+
+    /// Thresholds that people set.
+    fn thresholds(&mut self, set: &InForce) {
+        for (id, unit) in &mut self.units {
+            if let Unit::Cabinet(cabinet) = unit {
+                let own = set.iter().find(|(device, _)| device.as_str() == id);
+                cabinet.set_thresholds(own.map(|(_, own)| *own).unwrap_or_default());
+            }
+        }
     }
 
     fn event(&mut self, event: DeviceEvent) {
