@@ -32,7 +32,8 @@ pub enum Witness {
     Adopted,
     /// As adopted, but this clock cannot judge it: it is not synced itself.
     Suspect,
-    /// More than [`AHEAD_MS_MAX`] ahead of a synced clock: this clock does not follow. The value it came with still counts.
+    /// More than [`AHEAD_MS_MAX`] ahead of a synced clock, or beyond any date: this clock does not follow. The value it came
+    /// with still counts.
     TooFarAhead,
 }
 
@@ -61,6 +62,10 @@ impl HlcClock {
 
     /// Takes notice of a remote reading, within bounds.
     pub fn witness(&mut self, remote: Hlc, now: UnixMillis, quality: ClockQuality) -> Witness {
+        if remote.millis().0 >= MS_MAX {
+            // Nothing would be left after it: every later reading of this clock would be the same.
+            return Witness::TooFarAhead;
+        }
         let ahead = remote.millis().since(now) > AHEAD_MS_MAX;
         match (ahead, quality) {
             (true, ClockQuality::Synced) => Witness::TooFarAhead,
@@ -107,5 +112,17 @@ mod tests {
         assert_eq!(clock.tick(now).millis(), now.plus(AHEAD_MS_MAX));
         assert_eq!(clock.witness(far, now, ClockQuality::Unsynced), Witness::Suspect);
         assert!(clock.tick(now) > far);
+    }
+
+    #[test]
+    fn no_remote_reading_uses_the_clock_up() {
+        for quality in [ClockQuality::Synced, ClockQuality::Unsynced, ClockQuality::Suspect] {
+            for remote in [u64::MAX, u64::MAX - 1, 1 << 63, (1 << 63) - 1, (1 << 63) - 65_537] {
+                let mut clock = HlcClock::after(Hlc::at(UnixMillis(1_790_000_000_000)));
+                clock.witness(Hlc(remote), UnixMillis(0), quality);
+                let first = clock.tick(UnixMillis(0));
+                assert!(clock.tick(UnixMillis(0)) > first, "{remote:x} {quality:?}");
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! One value with several writers: which writes stand, which were merged without having seen each other.
 
 use crate::{Actor, Dot, Hlc};
-use crdts::{CmRDT, LWWReg, MVReg, VClock, mvreg};
+use crdts::LWWReg;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -41,12 +41,6 @@ impl<V> Write<V> {
         Marker { hlc: self.hlc, dot: self.dot }
     }
 
-    fn clock(&self) -> VClock<Actor> {
-        let mut dots = self.seen.clone();
-        dots.insert(self.dot.actor, self.dot.count);
-        VClock { dots }
-    }
-
     /// Whether its writer knew of `other`.
     pub fn saw(&self, other: Dot) -> bool {
         let upto = if other.actor == self.dot.actor {
@@ -79,19 +73,20 @@ impl<V> Default for History<V> {
     }
 }
 
-impl<V: Clone + Eq + std::fmt::Debug> History<V> {
+impl<V: Clone + Eq> History<V> {
     /// Applies a write that has passed the gate.
     pub(crate) fn apply(&mut self, write: Write<V>) {
-        for (actor, count) in write.clock().dots {
-            let known = self.known.entry(actor).or_default();
-            *known = count.max(*known);
+        // By name and not by comparing clocks, as `crdts::MVReg` does: a context that was shortened is no clock.
+        let replaced = self.known.get(&write.dot.actor).is_some_and(|count| *count >= write.dot.count);
+        self.standing.retain(|standing| !write.saw(standing.dot));
+        for (actor, count) in write.seen.iter().chain([(&write.dot.actor, &write.dot.count)]) {
+            let known = self.known.entry(*actor).or_default();
+            *known = (*count).max(*known);
         }
-        let mut register: MVReg<Write<V>, Actor> = MVReg::new();
-        for standing in std::mem::take(&mut self.standing).into_iter().chain([write.clone()]) {
-            register.apply(mvreg::Op::Put { clock: standing.clock(), val: standing });
+        if !replaced {
+            self.standing.push(write.clone());
+            self.standing.sort_by_key(Write::marker);
         }
-        self.standing = register.read().val;
-        self.standing.sort_by_key(Write::marker);
         let runs = self.runs.entry(write.dot.actor).or_default();
         match runs.last_mut() {
             Some(last) if last.seen == write.seen => *last = write,

@@ -28,5 +28,5 @@ mod registry;
 pub use clock::{AHEAD_MS_MAX, Hlc, HlcClock, Witness};
 pub use gate::{Actor, Admit, Contiguity, Digest, Dot, Gate, GateError};
 pub use history::{Clock, History, Marker, RUNS_MAX, SEEN_MAX, Write};
-pub use register::Register;
+pub use register::{Register, shorten};
 pub use registry::{Change, Registry};

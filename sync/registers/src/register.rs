@@ -32,11 +32,19 @@ pub(crate) fn seen_by(actor: Actor, gate: &Contiguity, known: Option<&Clock>) ->
         *seen = (*count).max(*seen);
     }
     seen.remove(&actor);
-    // More writers than a context takes: the newest epochs are those that may still write.
-    while seen.len() > SEEN_MAX {
-        seen.pop_first();
-    }
+    shorten(&mut seen);
     seen
+}
+
+/// More writers than a context takes: the newest epochs of either side are those that may still write.
+pub fn shorten(seen: &mut Clock) {
+    while seen.len() > SEEN_MAX {
+        let of_hq = seen.keys().filter(|actor| actor.is_hq()).count();
+        // HQ's actors come first in the order of numbers.
+        let oldest = if of_hq > SEEN_MAX / 2 { seen.keys().next() } else { seen.keys().nth(of_hq) };
+        let Some(oldest) = oldest.copied() else { return };
+        seen.remove(&oldest);
+    }
 }
 
 impl<V: Clone + Eq + std::fmt::Debug> Register<V> {
@@ -48,6 +56,11 @@ impl<V: Clone + Eq + std::fmt::Debug> Register<V> {
             self.history.apply(write);
         }
         Ok(admit)
+    }
+
+    /// How many writes of `actor` are applied.
+    pub fn count(&self, actor: Actor) -> u64 {
+        self.gate.last(actor)
     }
 
     /// The write that `actor` would make now. It counts once it is applied.

@@ -88,6 +88,11 @@ where
         Ok(Admit::Next)
     }
 
+    /// How many changes of `actor` are applied.
+    pub fn count(&self, actor: Actor) -> u64 {
+        self.gate.last(actor)
+    }
+
     /// The change that `actor` would make now. It counts once it is applied.
     pub fn next(&self, actor: Actor, hlc: Hlc, key: K, value: Option<V>) -> Change<K, V> {
         let dot = Dot { actor, count: self.gate.last(actor) + 1 };

@@ -289,3 +289,33 @@ fn bytes_at_rest_are_frozen() {
         "02030101020304050607088180808070020102030405060708020301818080807002010501818080807002000204010301f0a20401818080807001000203018180808070010203010301f0a2040181808080700100818080807001818080807001f0a2040001090501818080807002f0a204010301010802030181808080700201818080807001818080807002f0a2040103010108"
     );
 }
+
+#[test]
+fn a_hundred_lives_of_a_store_do_not_make_it_blind_to_headquarters() {
+    let mut registry: Registry<u8, u8> = Registry::default();
+    let mut register: Register<u64> = Register::default();
+    for epoch in 1..=100_u32 {
+        let at = Hlc(u64::from(epoch));
+        let change = registry.next(store(epoch), at, 9, Some(1));
+        registry.apply(change, digest(&epoch.to_string())).unwrap();
+        let write = register.next(store(epoch), at, u64::from(epoch));
+        register.apply(write, digest(&epoch.to_string())).unwrap();
+    }
+    // HQ adds a device and writes; the store, having heard it, removes the one and replaces the other.
+    let change = registry.next(hq(), Hlc(200), 7, Some(2));
+    registry.apply(change, digest("hq")).unwrap();
+    let change = registry.next(store(101), Hlc(201), 7, None);
+    registry.apply(change, digest("removed")).unwrap();
+    let change = registry.next(store(101), Hlc(202), 9, None);
+    registry.apply(change, digest("removed, too")).unwrap();
+    assert_eq!(registry.members().count(), 0, "removals that had seen the additions");
+    let write = register.next(hq(), Hlc(200), 1_000);
+    register.apply(write, digest("hq")).unwrap();
+    let write = register.next(store(101), Hlc(201), 1_001);
+    register.apply(write, digest("store")).unwrap();
+    let standing: Vec<u64> = register.standing().iter().map(|write| write.value).collect();
+    assert_eq!(standing, [1_001]);
+    // What is too old for a context may be listed as a conflict that was none; what is new is not.
+    let recent = |write: &Write<u64>| write.value > 64;
+    assert!(!register.conflicts().iter().any(|(low, high)| recent(low) && recent(high) && high.value >= 1_000));
+}
