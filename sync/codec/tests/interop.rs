@@ -5,13 +5,15 @@
 #[path = "../../core/tests/world/mod.rs"]
 mod world;
 
+use std::sync::Arc;
 use sync_codec::PACKED;
 use sync_core::Hello;
+use sync_core::Link;
 use sync_core::replica::hq::{Hub, HubConfig};
 use sync_core::replica::store::{Replica, ReplicaConfig};
 use sync_core::replica::wire2::{self, Greeting};
-use sync_core::replica::{Alarm, Effect, Leaf, Letter, Publish, What};
-use sync_model::{Audit, ClockQuality, Direction, Event, Fact, Kind, Seq, Stamp, Text, UnixMillis};
+use sync_core::replica::{Alarm, Effect, Leaf, Letter, Publish, SEAL_MS, Sealer, What};
+use sync_model::{Audit, ClockQuality, Direction, Event, Fact, Kind, LogId, Seq, Stamp, Text, UnixMillis};
 use world::{Op, STORE, World, check};
 
 fn record(number: i64) -> Vec<u8> {
@@ -141,8 +143,8 @@ fn a_store_and_an_hq_of_the_next_version_meet_in_this_one() {
     let mut replica = Replica::new(ReplicaConfig { codec: PACKED, ..ReplicaConfig::new(STORE) });
     replica.handle_up(0);
     while replica.poll_effect(0).is_some() {}
-    let log = sync_model::LogId { store: STORE, direction: Direction::Up, epoch: sync_model::Epoch(1) };
-    let ack = sync_core::Ack { log, upto: Seq::ZERO, link: sync_core::Link::genesis(log), gap: None };
+    let log = LogId { store: STORE, direction: Direction::Up, epoch: sync_model::Epoch(1) };
+    let ack = sync_core::Ack { log, upto: Seq::ZERO, link: Link::genesis(log), gap: None };
     let mut bytes = Letter::Ack(ack).encode(2).unwrap();
     let last = bytes.len() - 1;
     bytes[last] = wire2::CURRENT + 1;
@@ -173,4 +175,46 @@ fn unknown_messages_are_refused_and_the_line_stays() {
     assert!(kept && refused);
     hub.handle_message(1, STORE, Leaf::Up, &hello(2, 2), false);
     assert_eq!(hub.peer_version(STORE), Some(2));
+}
+
+/// Stands in for a key: says what it was asked to sign.
+#[derive(Debug)]
+struct Echo;
+
+impl Sealer for Echo {
+    fn seal(&self, _: LogId, upto: Seq, link: Link) -> Option<[u8; 64]> {
+        let mut seal = [0; 64];
+        seal[..32].copy_from_slice(&link.0);
+        seal[32..40].copy_from_slice(&upto.0.to_be_bytes());
+        Some(seal)
+    }
+}
+
+#[test]
+fn a_backlog_is_sealed_block_by_block_and_live_traffic_now_and_then() {
+    for (speaks, expected) in [((2, 2), true), ((2, 1), false)] {
+        let mut world = World::with(speaks, PACKED);
+        world.settle();
+        world.cut();
+        (0..100).for_each(|number| world.write_record(record(number)));
+        world.replica.set_sealer(Some(Arc::new(Echo)));
+        world.settle();
+        let log = world.store.current().unwrap();
+        let backlog = world.seals.len();
+        // The fixture's blocks have five records at most.
+        assert_eq!(backlog >= 100 / 5, expected, "{backlog} seals");
+        for &(of, upto, seal) in &world.seals {
+            assert_eq!((of, Echo.seal(of, upto, world.hq.link(log, upto).unwrap())), (log, Some(seal)));
+        }
+        let begun = world.now;
+        let mut number = 100;
+        while world.now - begun < 2 * SEAL_MS {
+            world.write_record(record(number));
+            number += 1;
+            world.settle();
+        }
+        let live = world.seals.len() - backlog;
+        assert!((usize::from(expected)..=if expected { 3 } else { 0 }).contains(&live), "{live} seals live");
+        check(&world);
+    }
 }

@@ -15,9 +15,11 @@ use super::down::{Down, DownEnds};
 use super::effect::{Effect, Position, Publish, Token};
 use super::policy::Policy;
 use super::recall::Recall;
+use super::seal::{Sealer, Seals};
 use super::wire2::{self, BlockCodec, Incoming};
 use crate::{Ack, Nak, SendRange, SenderConfig};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use sync_model::{Direction, EpochReason, LogId, Seq, StoreId};
 
 /// Refusals that wait for the transport; more are dropped, the store's retry brings them again.
@@ -85,6 +87,8 @@ pub struct Hub {
     peers: BTreeMap<StoreId, u8>,
     gone: BTreeSet<StoreId>,
     recall: Recall,
+    seals: BTreeMap<StoreId, Seals>,
+    sealer: Option<Arc<dyn Sealer>>,
     ordered: BTreeSet<LogId>,
     early: BTreeMap<StoreId, Early>,
     early_bytes: usize,
@@ -114,6 +118,8 @@ impl Hub {
             peers: BTreeMap::new(),
             gone: BTreeSet::new(),
             recall: Recall::default(),
+            seals: BTreeMap::new(),
+            sealer: None,
             ordered: BTreeSet::new(),
             early: BTreeMap::new(),
             early_bytes: 0,
@@ -137,6 +143,12 @@ impl Hub {
             Direction::Up => self.acks.load(log, head, link),
             Direction::Down => self.down.load(log, DownEnds { head, acked }),
         }
+    }
+
+    /// From now on, blocks of HQ's logs are sealed with this key, or no longer.
+    pub fn set_sealer(&mut self, sealer: Option<Arc<dyn Sealer>>) {
+        self.seals.clear();
+        self.sealer = sealer;
     }
 
     /// The transport is connected. The broker may be another one, or have lost its memory: every store's ack is due again.

@@ -38,6 +38,9 @@
 //!    newest version, and one version lower each time it is refused or unanswered; answers to a peer of unknown version are
 //!    in `MIN`. From the peer's greeting or ack on, both use the highest version that both speak.
 //!
+//! 8. A writer with a key signs: a seal travels with every block of a backlog and every [`SEAL_MS`] of live traffic, in version
+//!    2; the signature is made by the driver's [`Sealer`], and vouches for the log up to the block's end.
+//!
 //! # What fails and what follows
 //! * Message lost, repeated, reordered, held back: gaps rewind, retries resend, ingest is idempotent, acks are cumulative.
 //! * Broker forgets retained messages: every up makes HQ repeat its acks and the store greet.
@@ -53,6 +56,7 @@ pub mod effect;
 pub mod hq;
 mod policy;
 mod recall;
+mod seal;
 pub mod store;
 pub mod wire2;
 
@@ -60,4 +64,5 @@ pub use effect::{
     Alarm, Effect, IngestFailure, IngestOutcome, Ingested, Leaf, Origin, Position, Publish, Sign, Token,
     Unsent, What,
 };
+pub use seal::{SEAL_MS, Sealer};
 pub use wire2::{BlockCodec, Incoming, Letter, Prev, Versions};

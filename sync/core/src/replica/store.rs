@@ -11,10 +11,12 @@ mod outgoing;
 
 use super::effect::{Effect, Leaf, Origin, Position, Publish, Token, What};
 use super::recall::Recall;
+use super::seal::{Sealer, Seals};
 use super::wire2::{self, BlockCodec};
 use crate::{Ack, Link, Nak, SendRange, Sender, SenderConfig, SenderStatus};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::ToString;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use sync_model::{Direction, Epoch, EpochReason, LogId, Seq, StoreId, Text};
 
@@ -72,7 +74,7 @@ enum Lane {
 }
 
 /// A store's replica.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     config: ReplicaConfig,
     sender: Sender,
@@ -89,6 +91,7 @@ pub struct Replica {
     /// HQ's logs as they are here.
     down: BTreeMap<LogId, Ack>,
     recall: Recall,
+    seals: Seals,
     /// Logs held because the peer needs records that are gone here, with the last of those.
     gone: BTreeMap<LogId, Seq>,
     /// Links at ends of blocks that were sent.
@@ -136,6 +139,7 @@ impl Replica {
             current: None,
             down: BTreeMap::new(),
             recall: Recall::default(),
+            seals: Seals::default(),
             gone: BTreeMap::new(),
             links: VecDeque::new(),
             now_effects: VecDeque::new(),
@@ -183,6 +187,11 @@ impl Replica {
             }
         }
         self.current = current;
+    }
+
+    /// From now on, blocks are sealed with this key, or no longer.
+    pub fn set_sealer(&mut self, sealer: Option<Arc<dyn Sealer>>) {
+        self.seals.set(sealer);
     }
 
     /// The transport is connected and subscribed.
@@ -269,7 +278,12 @@ impl Replica {
             }
             self.hello_due = true;
         }
-        self.hello_due |= now >= self.idle_at();
+        if now >= self.idle_at() {
+            // HQ may have been upgraded since it refused.
+            self.refused = false;
+            self.greet = self.config.speaks;
+            self.hello_due = true;
+        }
         self.give_up_asking(now);
     }
 

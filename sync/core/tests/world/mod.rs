@@ -205,6 +205,8 @@ pub(crate) struct World {
     pub(crate) promised: BTreeSet<Vec<u8>>,
     pub(crate) alarms: Vec<Alarm>,
     pub(crate) previews: usize,
+    /// Seals that HQ received.
+    pub(crate) seals: Vec<(LogId, Seq, [u8; 64])>,
     pub(crate) orders: usize,
     /// The broker takes no block of more than one record.
     pub(crate) narrow: bool,
@@ -241,6 +243,7 @@ impl World {
             promised: BTreeSet::new(),
             alarms: Vec::new(),
             previews: 0,
+            seals: Vec::new(),
             orders: 0,
             narrow: false,
             deaf: false,
@@ -389,6 +392,7 @@ impl World {
                 self.hub.handle_link(self.now, token, self.hq.link(log, at));
             }
             Effect::Ingest { token, block, .. } => {
+                self.seals.extend(block.seal.map(|seal| (block.log, block.last(), seal)));
                 let done = self.hq.take_in(&block, self.salt);
                 self.tell_hub_heads();
                 self.hub.handle_ingested(self.now, token, Ok(done));

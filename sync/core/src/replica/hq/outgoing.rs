@@ -1,9 +1,11 @@
 //! What HQ says next, and what it reads for it.
 
 use super::super::effect::{Effect, Leaf, Publish, Token, Unsent, What};
+use super::super::seal::Seals;
 use super::super::wire2::{self, Letter};
 use super::{FULL_RETRY_MS, Hub, READ_RETRY_MS, READS_MAX};
 use crate::{Block, Link, Nak};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use sync_model::{Direction, LogId, Text};
 
@@ -24,11 +26,24 @@ impl Hub {
         }
         let bytes = block.records.iter().map(Vec::len).sum();
         let version = self.peer_version(store).unwrap_or(wire2::MIN);
-        let message = Letter::block(&self.config.codec, version, &block, None);
+        let seal = self.seal(now, version, &block);
+        let message = Letter::block(&self.config.codec, version, &block, seal.as_ref());
         self.down.handle_sent(now, log, first, last, bytes);
         let what = What::Block { log, first, last };
         let publish = Publish { store, leaf: Leaf::Down, message, retained: false, what };
         self.now_effects.push_back(Effect::Publish(publish));
+    }
+
+    /// The seal of a block of an own log, where it takes one along.
+    fn seal(&mut self, now: u64, version: u8, block: &Block) -> Option<[u8; 64]> {
+        let log = block.log;
+        let sealer = self.sealer.as_ref().filter(|_| version >= 2 && log.direction == Direction::Down)?;
+        let room = self.seals.len() < self.config.stores_max || self.seals.contains_key(&log.store);
+        let more = self.down.position(log).is_some_and(|status| block.last() < status.head);
+        let mut spare = Seals::default();
+        let seals = if room { self.seals.entry(log.store).or_default() } else { &mut spare };
+        seals.set(Some(Arc::clone(sealer)));
+        seals.of(now, block, more)
     }
 
     /// The link of a [`Effect::CompareLink`].

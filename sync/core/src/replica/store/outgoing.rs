@@ -25,8 +25,12 @@ impl Replica {
                     return;
                 }
                 let bytes = block.records.iter().map(Vec::len).sum();
-                let message = Letter::block(&self.config.codec, version, &block, None);
-                if log.direction == Direction::Up {
+                // Another's log that is given back is not ours to sign, and version 1 has no place for a seal.
+                let own = log.direction == Direction::Up;
+                let more = self.sender.log(log).is_some_and(|status| last < status.head);
+                let seal = if own && version >= 2 { self.seals.of(now, &block, more) } else { None };
+                let message = Letter::block(&self.config.codec, version, &block, seal.as_ref());
+                if own {
                     self.remember(log, last, block.link());
                 }
                 self.sender.handle_sent(now, log, first, last, bytes);
