@@ -14,6 +14,7 @@ use crate::draft::Draft;
 use crate::ingest::first_difference;
 use crate::log::{self, Entry};
 use crate::schema::Owner;
+use crate::shared::saw_before;
 use rusqlite::params;
 use std::borrow::Cow;
 use sync_core::replica::{Incoming, IngestOutcome, Ingested, Prev};
@@ -218,10 +219,12 @@ impl Draft<'_> {
         };
         let (old, new) = (EventId { log, seq: at }, EventId { log: target, seq: end.head.next() });
         let renamed = |by: FactRef| rename(by, old, new, entry.head);
+        let stayed = self.writes_before(log, &records)?;
         for record in &records {
             let record = match Event::from_record(record) {
                 Ok(event) => {
-                    let event = Event { fact: event.fact.renamed(&renamed), ..event };
+                    let mut event = Event { fact: event.fact.renamed(&renamed), ..event };
+                    saw_before(&mut event.fact, log, &stayed);
                     event.to_record().unwrap_or_else(|_| record.clone())
                 }
                 Err(_) => record.clone(),

@@ -12,7 +12,7 @@ use crate::item::{AlarmRaisedBody, Class, Item, ItemKey, TagShown};
 use crate::rows::PriceRow;
 use crate::sums::Sums;
 use std::collections::BTreeMap;
-use sync_core::{PostingError, postings};
+use sync_core::{PostingError, Postings, postings};
 use sync_model::{
     Article, Currency, DeviceClass, DeviceId, Direction, Event, EventId, Fact, FactRef, Kind, LotId,
     SaleLine, Sku, StoreId, Text, TillId, UnixMillis,
@@ -217,7 +217,9 @@ pub(crate) fn fold(view: &mut View<'_>, id: EventId, pos: i64, event: &Event) ->
     }
     crate::shared::check(&event.fact)?;
     crate::evidence::check(&event.fact)?;
-    fold_postings(view, store, &event.fact)?;
+    let mut postings = postings(&event.fact).map_err(FoldError::Posting)?;
+    crate::shared::end_once(view, id, event, &mut postings)?;
+    fold_postings(view, store, postings)?;
     if let Some(key) = new_ticket {
         match &mut view.sums {
             Some(sums) => sums.tickets.insert(key, pos),
@@ -279,8 +281,7 @@ impl<K: PartialEq> Touched<K> {
     }
 }
 
-fn fold_postings(view: &mut View<'_>, store: StoreId, fact: &Fact) -> Result<(), FoldError> {
-    let postings = postings(fact).map_err(FoldError::Posting)?;
+fn fold_postings(view: &mut View<'_>, store: StoreId, postings: Postings) -> Result<(), FoldError> {
     let mut stock: Touched<StockKey> = Touched(Vec::with_capacity(postings.stock.len()));
     for posting in postings.stock {
         let key = (store, posting.sku, posting.lot, posting.account.code());
@@ -368,13 +369,6 @@ fn fold_items(view: &mut View<'_>, store: StoreId, by: FactRef, event: &Event) -
                 item.opened = Some((at, fact.clone()));
             }
         }),
-        Fact::ReservationClosed(fact) => {
-            view.change(ItemKey::fact(store, Class::Reservation, fact.reservation), |item| {
-                if let Item::Reservation(item) = item {
-                    item.closed.set(by, (at, fact.outcome));
-                }
-            })
-        }
         Fact::TagConfirmed(fact) => view.change(ItemKey::device(store, Class::Tag, &fact.tag), |item| {
             if let Item::Tag(item) = item {
                 let (sku, price, version, image_hash) = (fact.sku, fact.price, fact.version, fact.image_hash);

@@ -1,8 +1,8 @@
 //! What people look at after a merge: conflicts with both sides, rights and the pool, transfers under way, registers.
 
-use crate::item::{Class, Item, ItemKey};
+use crate::item::{Class, Item, ItemKey, Latest};
 use crate::rows::Answer;
-use crate::shared::{RightsItem, SentItem, arrived_key, rights_name, settled_key};
+use crate::shared::{Ending, RightsItem, SentItem, arrived_key, pool_of, rights_name, settled_key};
 use crate::{LedgerError, Reader};
 use rusqlite::{OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ pub struct ConflictRow {
     pub id: String,
     /// The store it happened in.
     pub store: StoreId,
-    /// `value-dropped`, `values-both`, `device-kept`, `device-both`, `fence-overspent`, `transfer-surplus`.
+    /// `value-dropped`, `values-both`, `device-kept`, `device-both`, `promise-both`, `fence-overspent`, `transfer-surplus`.
     pub kind: &'static str,
     /// Register, device, article or transfer.
     pub subject: String,
@@ -279,6 +279,7 @@ impl Inbox<'_> {
             }
         }
         self.registry_conflicts(store, &mut rows)?;
+        self.ended_both_ways(store, &mut rows)?;
         self.overspent(store, &mut rows)?;
         self.surplus(store, &mut rows)?;
         for row in &mut rows {
@@ -303,6 +304,29 @@ impl Inbox<'_> {
                     rows.push(ConflictRow { id, store, kind, subject, sides, settled: None });
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Reservations that were posted in one life of the store and voided in another.
+    fn ended_both_ways(&self, store: StoreId, rows: &mut Vec<ConflictRow>) -> Answer<()> {
+        for (key, item) in self.shared_items(store, Class::Promise)? {
+            let (Item::Promise(item), Some(of)) = (item, key.fact_ref()) else { continue };
+            let (Some(posted), Some(voided)) =
+                (said(store, "posted", &item.posted, true), said(store, "voided", &item.voided, false))
+            else {
+                continue;
+            };
+            let subject = format!("reservation {of}");
+            let id = conflict_id(&["reservation", &subject]);
+            rows.push(ConflictRow {
+                id,
+                store,
+                kind: "promise-both",
+                subject,
+                sides: vec![posted, voided],
+                settled: None,
+            });
         }
         Ok(())
     }
@@ -395,14 +419,14 @@ impl Inbox<'_> {
 
     /// Rights that HQ holds itself, by article.
     pub fn pools(&self) -> Answer<BTreeMap<Sku, Milli>> {
-        let mut pools: BTreeMap<Sku, Milli> = BTreeMap::new();
+        let mut rows: BTreeMap<Sku, Vec<(StoreId, RightsItem)>> = BTreeMap::new();
         for store in self.0.stores()? {
             for row in self.rights(store, None)? {
-                let pool = pools.entry(row.sku).or_default();
-                pool.0 = pool.0.saturating_add(row.sums.pool());
+                rows.entry(row.sku).or_default().push((store, row.sums));
             }
         }
-        Ok(pools)
+        let pool = |rows: &[(StoreId, RightsItem)]| pool_of(rows.iter().map(|(store, row)| (*store, row)));
+        Ok(rows.iter().map(|(sku, rows)| (*sku, pool(rows))).collect())
     }
 
     /// Transfers that a store sent, per article. At HQ with what arrived anywhere.
@@ -482,6 +506,13 @@ impl Inbox<'_> {
         }
         Ok(members)
     }
+}
+
+/// How one side ended a reservation.
+fn said(store: StoreId, word: &str, ending: &Latest<Ending>, stands: bool) -> Option<ConflictSide> {
+    let (by, ending) = (ending.by()?, ending.get()?);
+    let value = format!("{word} {}", Milli(ending.quantity));
+    Some(ConflictSide { by: format!("{store}.{}", by.epoch), at: ending.at, value, stands })
 }
 
 fn arrived_name(key: &[u8]) -> Option<(StoreId, FactRef)> {

@@ -110,6 +110,11 @@ impl<T> Latest<T> {
         }
     }
 
+    /// Sets it whatever was there, for those who compare by more than the name.
+    pub(crate) fn put(&mut self, by: FactRef, value: T) {
+        self.0 = Some((by, value));
+    }
+
     pub(crate) fn get(&self) -> Option<&T> {
         self.0.as_ref().map(|(_, value)| value)
     }

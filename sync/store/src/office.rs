@@ -7,7 +7,7 @@
 use crate::fold::View;
 use crate::item::{Class, Item};
 use crate::shared::{
-    FENCE_LINES_MAX, RightsItem, context, register_key, registry_key, rights_key, rights_name,
+    FENCE_LINES_MAX, RightsItem, context, pool_of, register_key, registry_key, rights_key, rights_name,
 };
 use crate::{Folder, Refusal};
 use std::collections::BTreeMap;
@@ -138,7 +138,7 @@ impl Folder {
         for (store, _, epoch, item) in self.rights_changed().filter(|(_, of, ..)| *of == sku) {
             rows.insert((store, epoch), *item);
         }
-        Milli(rows.values().fold(0_i64, |sum, row| sum.saturating_add(row.pool())))
+        pool_of(rows.iter().map(|((store, _), row)| (*store, row)))
     }
 
     /// Articles a store has rights rows of: those of the committed `keys`, and those of this batch.

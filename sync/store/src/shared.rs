@@ -5,6 +5,8 @@
 //!   store promises, takes and returns. The order in which the two logs are folded is no matter.
 //! * A store's own job may promise or return at most what its present epoch holds; goods that leave are never refused:
 //!   [`RightsTaken`] follows in the same job. HQ grants at most what the pool holds. So no right is in two hands.
+//! * A reservation or promise ends once. After a restore it may have been ended twice: goods that left stand, the other
+//!   ending frees nothing, and where the two differ both are listed.
 //! * Registers and the registry are states of `sync-registers`; the log is the gate's order, and (store, epoch) its actor.
 //!
 //! The count in a record is not used here: operations of one actor come in the order of its log, and a record that moved to
@@ -19,10 +21,10 @@ use crate::schema::Owner;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use sync_core::{PostingError, QUANTITY_MAX};
+use sync_core::{PostingError, Postings, QUANTITY_MAX, StockAccount, StockPosting};
 use sync_model::{
     DeviceEntry, DeviceId, Direction, Epoch, Event, EventId, Fact, FactRef, HqRegisterWritten,
-    HqRegistryChanged, LogId, Milli, PromiseClosed, PromiseOpened, RegisterValue, RegisterWritten,
+    HqRegistryChanged, LogId, LotId, Milli, PromiseClosed, PromiseOpened, RegisterValue, RegisterWritten,
     RegistryChanged, ReservationOpened, ReservationOutcome, RightsTaken, Sku, Stamp, StoreId, Text,
     TransferLine, UnixMillis, WriteContext,
 };
@@ -61,15 +63,37 @@ pub struct RightsItem {
 }
 
 impl RightsItem {
-    /// What the epoch holds; below zero only when it spent on after a fence.
+    /// What the epoch holds; below zero only when it spent what it was not granted: after a fence, as a clone, or lying. What
+    /// ends that never began frees nothing.
     pub fn held(&self) -> i64 {
-        self.granted + self.voided - self.promised - self.taken - self.returned - self.fenced
+        let free = self.voided.min(self.promised);
+        sum(&[self.granted, free], &[self.promised, self.taken, self.returned, self.fenced])
     }
 
-    /// What this row adds to the pool.
+    /// What this row adds to the pool. What the epoch spent beyond its rights is owed by the pool.
     pub fn pool(&self) -> i64 {
-        self.issued - self.granted + self.returned + self.fenced - self.shortfall
+        let owed = self.held().min(0);
+        sum(&[self.issued, self.returned, self.fenced, owed], &[self.granted, self.shortfall])
     }
+}
+
+fn sum(plus: &[i64], minus: &[i64]) -> i64 {
+    let all = |parts: &[i64]| parts.iter().map(|part| i128::from(*part)).sum::<i128>();
+    let sum = all(plus) - all(minus);
+    i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// What HQ holds itself of one article, from the rows of every store: what all of them add, less goods that left under posted
+/// promises more often than such promises were made.
+pub(crate) fn pool_of<'a>(rows: impl IntoIterator<Item = (StoreId, &'a RightsItem)>) -> Milli {
+    let mut pool = 0_i64;
+    let mut beyond: BTreeMap<StoreId, i64> = BTreeMap::new();
+    for (store, row) in rows {
+        pool = pool.saturating_add(row.pool());
+        let left = beyond.entry(store).or_default();
+        *left = left.saturating_add(sum(&[row.fulfilled], &[row.posted]));
+    }
+    Milli(beyond.values().fold(pool, |pool, left| pool.saturating_sub((*left).max(0))))
 }
 
 /// Goods of one transfer as their sender wrote it.
@@ -87,10 +111,41 @@ pub(crate) struct ArrivedItem {
     pub(crate) lines: BTreeMap<Sku, i64>,
 }
 
-/// Marks a reservation as one that holds rights.
+/// One fact that ended a reservation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ending {
+    pub(crate) at: UnixMillis,
+    sku: Sku,
+    pub(crate) quantity: i64,
+    /// Whether it ended a promise: rights are then free or used.
+    rights: bool,
+}
+
+/// A reservation that holds rights, or one that ended more than once: at the store and, before a restore, at the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PromiseItem {
+    /// Zero for one that holds no rights.
     pub(crate) quantity: i64,
+    pub(crate) posted: Latest<Ending>,
+    pub(crate) voided: Latest<Ending>,
+}
+
+/// An ending with the fact that said so.
+type Ended = (FactRef, ReservationOutcome, Ending);
+
+impl PromiseItem {
+    fn set(&mut self, by: FactRef, outcome: ReservationOutcome, ending: Ending) {
+        match outcome {
+            ReservationOutcome::Posted => self.posted.set(by, ending),
+            ReservationOutcome::Voided => self.voided.set(by, ending),
+        }
+    }
+
+    /// The one ending that counts. Goods that left are gone, whatever somebody said who had forgotten it.
+    fn stands(&self) -> Option<Ended> {
+        let of = |latest: &Latest<Ending>, outcome| Some((latest.by()?, outcome, latest.get()?.clone()));
+        of(&self.posted, ReservationOutcome::Posted).or_else(|| of(&self.voided, ReservationOutcome::Voided))
+    }
 }
 
 /// Somebody settled a conflict.
@@ -155,25 +210,25 @@ pub(crate) fn fold(view: &mut View<'_>, id: EventId, event: &Event) -> Result<()
     let (store, epoch, by, at) = (id.log.store, id.log.epoch, FactRef::from(id), event.stamp.at);
     match &event.fact {
         Fact::PromiseOpened(fact) => open_promise(view, (store, by), at, fact),
-        Fact::PromiseClosed(fact) => close_promise(view, id, at, fact),
+        Fact::PromiseClosed(_) | Fact::ReservationClosed(_) => close_reservation(view, id, event),
         Fact::RightsTaken(fact) => rights(view, (store, fact.sku, epoch), |item| {
-            item.fulfilled += fact.posted.0;
-            item.taken += fact.rights.0;
-            item.shortfall += fact.shortfall.0;
+            add(&mut item.fulfilled, fact.posted.0);
+            add(&mut item.taken, fact.rights.0);
+            add(&mut item.shortfall, fact.shortfall.0);
         }),
         Fact::RightsReturned(fact) => {
-            rights(view, (store, fact.sku, epoch), |item| item.returned += fact.quantity.0)
+            rights(view, (store, fact.sku, epoch), |item| add(&mut item.returned, fact.quantity.0))
         }
         Fact::RightsIssued(fact) => {
-            rights(view, (store, fact.sku, Epoch(0)), |item| item.issued += fact.quantity.0)
+            rights(view, (store, fact.sku, Epoch(0)), |item| add(&mut item.issued, fact.quantity.0))
         }
         Fact::RightsGranted(fact) => {
-            rights(view, (store, fact.sku, fact.epoch), |item| item.granted += fact.quantity.0)
+            rights(view, (store, fact.sku, fact.epoch), |item| add(&mut item.granted, fact.quantity.0))
         }
         Fact::EpochFenced(fact) => {
             rights(view, (store, Sku(0), fact.epoch), |item| item.fences = item.fences.saturating_add(1))?;
             fact.lines.iter().try_for_each(|line| {
-                rights(view, (store, line.sku, fact.epoch), |item| item.fenced += line.quantity.0)
+                rights(view, (store, line.sku, fact.epoch), |item| add(&mut item.fenced, line.quantity.0))
             })
         }
         Fact::RegisterWritten(fact) => write(view, id, event, fact),
@@ -186,13 +241,17 @@ pub(crate) fn fold(view: &mut View<'_>, id: EventId, event: &Event) -> Result<()
     }
 }
 
+fn add(sum: &mut i64, quantity: i64) {
+    *sum = sum.saturating_add(quantity);
+}
+
 fn open_promise(
     view: &mut View<'_>,
     (store, by): (StoreId, FactRef),
     at: UnixMillis,
     fact: &PromiseOpened,
 ) -> Result<(), FoldError> {
-    rights(view, (store, fact.sku, by.epoch), |item| item.promised += fact.quantity.0)?;
+    rights(view, (store, fact.sku, by.epoch), |item| add(&mut item.promised, fact.quantity.0))?;
     view.change(ItemKey::fact(store, Class::Promise, by), |item| {
         if let Item::Promise(item) = item {
             item.quantity = fact.quantity.0;
@@ -213,33 +272,98 @@ fn open_promise(
     Ok(())
 }
 
-fn close_promise(
-    view: &mut View<'_>,
+/// What an ending changes: the reservation it names, what counted before it and what counts with it.
+struct Settled {
+    named: FactRef,
+    before: Option<Ended>,
+    after: Ended,
+    /// The row to keep; a plain reservation that ended once has none.
+    item: Option<PromiseItem>,
+}
+
+/// Looks at a fact that ends a reservation; `None` for every other fact.
+fn ending(view: &View<'_>, id: EventId, event: &Event) -> rusqlite::Result<Option<Settled>> {
+    let (named, outcome, sku, quantity, rights) = match &event.fact {
+        Fact::ReservationClosed(fact) => (fact.reservation, fact.outcome, fact.sku, fact.quantity.0, false),
+        Fact::PromiseClosed(fact) => (fact.promise, fact.outcome, fact.sku, fact.quantity.0, true),
+        _ => return Ok(None),
+    };
+    let known = match view.item(&ItemKey::fact(id.log.store, Class::Promise, named))? {
+        Some(Item::Promise(item)) => Some(item),
+        _ => None,
+    };
+    let keep = known.is_some() || rights;
+    let mut item = known.unwrap_or_default();
+    if !keep
+        && let Some(Item::Reservation(row)) =
+            view.item(&ItemKey::fact(id.log.store, Class::Reservation, named))?
+        && let (Some(by), Some((at, outcome))) = (row.closed.by(), row.closed.get())
+    {
+        item.set(by, *outcome, Ending { at: *at, sku, quantity, rights: false });
+    }
+    let before = item.stands();
+    let ending = Ending { at: event.stamp.at, sku, quantity, rights };
+    item.set(FactRef::from(id), outcome, ending.clone());
+    let after = item.stands().unwrap_or((FactRef::from(id), outcome, ending));
+    let keep = keep || before.is_some();
+    Ok(Some(Settled { named, before, after, item: keep.then_some(item) }))
+}
+
+/// Goods of a reservation are free again once, however often it ended.
+pub(crate) fn end_once(
+    view: &View<'_>,
     id: EventId,
-    at: UnixMillis,
-    fact: &PromiseClosed,
-) -> Result<(), FoldError> {
-    let store = id.log.store;
-    match fact.outcome {
-        ReservationOutcome::Voided => {
-            rights(view, (store, fact.sku, fact.promise.epoch), |item| item.voided += fact.quantity.0)?;
-        }
-        ReservationOutcome::Posted => {
-            rights(view, (store, fact.sku, id.log.epoch), |item| item.posted += fact.quantity.0)?;
+    event: &Event,
+    postings: &mut Postings,
+) -> rusqlite::Result<()> {
+    let Some(change) = ending(view, id, event)? else { return Ok(()) };
+    let Some((by, _, before)) = change.before else { return Ok(()) };
+    let (now, _, after) = change.after;
+    postings.stock.clear();
+    if now == by || (before.sku, before.quantity) == (after.sku, after.quantity) {
+        return Ok(());
+    }
+    for (ending, sign) in [(before, -1), (after, 1)] {
+        for (account, sign) in [(StockAccount::Reserved, -sign), (StockAccount::OnHand, sign)] {
+            let quantity = Milli(ending.quantity.saturating_mul(sign));
+            postings.stock.push(StockPosting { account, sku: ending.sku, lot: LotId::default(), quantity });
         }
     }
-    view.change(ItemKey::fact(store, Class::Reservation, fact.promise), |item| {
+    Ok(())
+}
+
+fn close_reservation(view: &mut View<'_>, id: EventId, event: &Event) -> Result<(), FoldError> {
+    let Some(change) = ending(view, id, event)? else { return Ok(()) };
+    let Settled { named, before, after, item } = change;
+    let store = id.log.store;
+    if before.as_ref().map(|(by, ..)| by) != Some(&after.0) {
+        for ((by, outcome, ending), sign) in before.iter().map(|ended| (ended, -1)).chain([(&after, 1)]) {
+            let quantity = ending.quantity.saturating_mul(sign);
+            match outcome {
+                _ if !ending.rights => {}
+                ReservationOutcome::Voided => rights(view, (store, ending.sku, named.epoch), |item| {
+                    add(&mut item.voided, quantity);
+                })?,
+                ReservationOutcome::Posted => rights(view, (store, ending.sku, by.epoch), |item| {
+                    add(&mut item.posted, quantity);
+                })?,
+            }
+        }
+    }
+    view.change(ItemKey::fact(store, Class::Reservation, named), |item| {
         if let Item::Reservation(item) = item {
-            item.closed.set(FactRef::from(id), (at, fact.outcome));
+            item.closed.put(after.0, (after.2.at, after.1));
         }
     })?;
+    if let Some(item) = item {
+        view.job.items.insert(ItemKey::fact(store, Class::Promise, named), Item::Promise(item));
+    }
     Ok(())
 }
 
 fn add_lines(sums: &mut BTreeMap<Sku, i64>, lines: &[TransferLine]) {
     for line in lines {
-        let sum = sums.entry(line.sku).or_default();
-        *sum = sum.saturating_add(line.quantity.0);
+        add(sums.entry(line.sku).or_default(), line.quantity.0);
     }
 }
 
@@ -313,6 +437,30 @@ fn seen(context: &WriteContext, actor: Actor) -> Clock {
     context.seen.iter().filter(|(who, _)| *who != actor.0).map(|(who, count)| (Actor(*who), *count)).collect()
 }
 
+/// The register or registry that a fact writes, and the context of the write.
+fn object(store: StoreId, fact: &mut Fact) -> Option<(ItemKey, &mut WriteContext)> {
+    match fact {
+        Fact::RegisterWritten(fact) | Fact::HqRegisterWritten(HqRegisterWritten(fact)) => {
+            Some((register_key(store, fact.name.as_str()), &mut fact.write))
+        }
+        Fact::RegistryChanged(fact) | Fact::HqRegistryChanged(HqRegistryChanged(fact)) => {
+            Some((registry_key(store), &mut fact.write))
+        }
+        _ => None,
+    }
+}
+
+/// A record that moves to another log has seen what its writer wrote under the old name and what stays there: `stayed` counts it
+/// by object.
+pub(crate) fn saw_before(fact: &mut Fact, log: LogId, stayed: &BTreeMap<ItemKey, u64>) {
+    let Some((key, context)) = object(log.store, fact) else { return };
+    let Some(count) = stayed.get(&key).filter(|count| **count > 0) else { return };
+    let mut seen: Clock = context.seen.iter().map(|(actor, count)| (Actor(*actor), *count)).collect();
+    seen.insert(Actor::of(log), *count);
+    sync_registers::shorten(&mut seen);
+    context.seen = seen.into_iter().map(|(actor, count)| (actor.0, count)).collect();
+}
+
 fn refused(error: sync_registers::GateError) -> FoldError {
     FoldError::Gate { code: error.code(), detail: error.to_string() }
 }
@@ -372,7 +520,7 @@ impl Office for Draft<'_> {
 
     fn pool(&mut self, sku: Sku) -> Result<Milli, Refusal> {
         let rows = self.rights_rows(None, sku)?;
-        Ok(Milli(rows.values().fold(0_i64, |sum, row| sum.saturating_add(row.pool()))))
+        Ok(pool_of(rows.iter().map(|((store, _), row)| (*store, row))))
     }
 }
 
@@ -467,7 +615,8 @@ impl Draft<'_> {
 
     fn is_promise(&mut self, promise: FactRef) -> Result<bool, Refusal> {
         let key = ItemKey::fact(self.own()?.store, Class::Promise, promise);
-        Ok(self.view(|view| view.item(&key))?.is_some())
+        let item = self.view(|view| view.item(&key))?;
+        Ok(matches!(item, Some(Item::Promise(item)) if item.quantity > 0))
     }
 
     /// What a store may not write. Goods that leave are never refused here.
@@ -532,8 +681,12 @@ impl Draft<'_> {
         }
         for (sku, quantity) in gone.into_iter().filter(|(_, quantity)| *quantity > 0) {
             let Some(held) = self.rights(sku)? else { continue };
-            let row = self.rights_row(id.log.store, sku, id.log.epoch)?;
-            let posted = quantity.min((row.posted - row.fulfilled).max(0));
+            // Posted in whichever epoch: the goods were put aside then.
+            let rows = self.rights_rows(Some(id.log.store), sku)?;
+            let waiting = rows
+                .values()
+                .fold(0_i64, |waiting, row| waiting.saturating_add(row.posted).saturating_sub(row.fulfilled));
+            let posted = quantity.min(waiting.max(0));
             let rights = (quantity - posted).min(held.0);
             let shortfall = quantity - posted - rights;
             let (posted, rights, shortfall) = (Milli(posted), Milli(rights), Milli(shortfall));
@@ -604,6 +757,30 @@ impl Draft<'_> {
             .newest_log(store, direction)
             .filter(|log| self.entry(*log).is_some_and(|entry| !entry.closed));
         open.map_or(Actor(u64::MAX), Actor::of)
+    }
+
+    /// Writes of a log to each object that `moving`, the log's last records, write to, less those.
+    pub(crate) fn writes_before(
+        &mut self,
+        log: LogId,
+        moving: &[Vec<u8>],
+    ) -> Result<BTreeMap<ItemKey, u64>, Refusal> {
+        let mut counts: BTreeMap<ItemKey, u64> = BTreeMap::new();
+        for record in moving {
+            let Ok(mut event) = Event::from_record(record) else { continue };
+            if let Some((key, _)) = object(log.store, &mut event.fact) {
+                *counts.entry(key).or_default() += 1;
+            }
+        }
+        for (key, count) in &mut counts {
+            let all = match self.view(|view| view.item(key))? {
+                Some(Item::Register(state)) => state.count(Actor::of(log)),
+                Some(Item::Registry(state)) => state.count(Actor::of(log)),
+                _ => 0,
+            };
+            *count = all.saturating_sub(*count);
+        }
+        Ok(counts)
     }
 
     /// The next reading of the hybrid clock, after every reading in `heard` that is not too far ahead.
