@@ -324,6 +324,9 @@ fn rename(by: FactRef, old: EventId, new: EventId, last: Seq) -> FactRef {
 /// Verdicts and commands among the records that were new.
 fn said(block: &Incoming, outcome: IngestOutcome) -> Vec<Fact> {
     let IngestOutcome::Applied { first, last, .. } = outcome else { return Vec::new() };
+    if block.log.direction == Direction::Up {
+        return Vec::new();
+    }
     (block.first.0..)
         .zip(&block.records)
         .filter(|(seq, _)| (first.0..=last.0).contains(seq))

@@ -373,10 +373,9 @@ impl<'a> Draft<'a> {
         let store = self.store()?;
         let stored = on_hand_rows(&self.core.conn, store, sku);
         let mut rows: BTreeMap<(String, u8), i64> = self.sql(stored)?;
-        let from = (store, sku, sync_model::LotId::default(), 0);
-        let changed = self.core.sums.stock.changed_from(&from);
-        for ((_, _, lot, account), value) in changed.take_while(|(key, _)| (key.0, key.1) == (store, sku)) {
-            rows.insert((lot.as_str().to_owned(), *account), value);
+        let changed = self.core.sums.stock.changed();
+        for (row, value) in changed.filter(|(row, _)| (row.store, row.sku) == (store, sku)) {
+            rows.insert((row.lot().to_owned(), row.account), value);
         }
         Ok(sum_on_hand(&rows))
     }

@@ -137,17 +137,11 @@ macro_rules! layered {
 }
 
 impl View<'_> {
-    fn stock(&mut self, key: &StockKey) -> rusqlite::Result<i64> {
-        if let Some(sums) = &mut self.sums {
-            return sums.stock.get(key, |key| self.base.stock(key));
-        }
+    fn stock(&self, key: &StockKey) -> rusqlite::Result<i64> {
         layered!(self, stock, key).map_or_else(|| self.base.stock(key), |value| Ok(*value))
     }
 
-    fn money(&mut self, key: &MoneyKey) -> rusqlite::Result<i64> {
-        if let Some(sums) = &mut self.sums {
-            return sums.money.get(key, |key| self.base.money(key));
-        }
+    fn money(&self, key: &MoneyKey) -> rusqlite::Result<i64> {
         layered!(self, money, key).map_or_else(|| self.base.money(key), |value| Ok(*value))
     }
 
@@ -176,8 +170,8 @@ impl View<'_> {
     /// Counts one record of a kind; number 0 for a frame that does not decode.
     pub(crate) fn count(&mut self, key: TallyKey) -> rusqlite::Result<()> {
         if let Some(sums) = &mut self.sums {
-            let before = sums.tally.get(&key, |key| self.base.tally(key))?;
-            sums.tally.set(key, before.saturating_add(1));
+            let (place, before) = sums.tally.find(key, |key| self.base.tally(key))?;
+            sums.tally.set(place, before.saturating_add(1));
             return Ok(());
         }
         let before = layered!(self, tally, &key).map_or_else(|| self.base.tally(&key), |count| Ok(*count))?;
@@ -217,8 +211,7 @@ pub(crate) fn fold(view: &mut View<'_>, id: EventId, pos: i64, event: &Event) ->
     }
     crate::shared::check(&event.fact)?;
     crate::evidence::check(&event.fact)?;
-    let mut postings = postings(&event.fact).map_err(FoldError::Posting)?;
-    crate::shared::end_once(view, id, event, &mut postings)?;
+    let postings = postings(&event.fact).map_err(FoldError::Posting)?;
     fold_postings(view, store, postings)?;
     if let Some(key) = new_ticket {
         match &mut view.sums {
@@ -260,48 +253,68 @@ pub(crate) fn article_body(article: &Article) -> Vec<u8> {
     postcard::to_allocvec(article).expect("an article holds no maps and a vector takes any number of bytes")
 }
 
-/// New values of the rows that one event touches. A ticket touches few, and looking through few is quicker than a map.
-struct Touched<K>(Vec<(K, i64)>);
-
-impl<K: PartialEq> Touched<K> {
-    fn add(
-        &mut self,
-        key: K,
-        quantity: i64,
-        read: impl FnOnce(&K) -> rusqlite::Result<i64>,
-    ) -> Result<(), FoldError> {
-        let overflow = FoldError::Posting(PostingError::Overflow);
-        if let Some((_, value)) = self.0.iter_mut().rev().find(|(touched, _)| *touched == key) {
-            *value = value.checked_add(quantity).ok_or(overflow)?;
-            return Ok(());
-        }
-        let value = read(&key)?.checked_add(quantity).ok_or(overflow)?;
-        self.0.push((key, value));
-        Ok(())
-    }
+fn overflow() -> FoldError {
+    FoldError::Posting(PostingError::Overflow)
 }
 
 fn fold_postings(view: &mut View<'_>, store: StoreId, postings: Postings) -> Result<(), FoldError> {
-    let mut stock: Touched<StockKey> = Touched(Vec::with_capacity(postings.stock.len()));
+    if let Some(sums) = &mut view.sums {
+        return add_postings(sums, view.base, store, &postings);
+    }
+    let mut stock: BTreeMap<StockKey, i64> = BTreeMap::new();
     for posting in postings.stock {
         let key = (store, posting.sku, posting.lot, posting.account.code());
-        stock.add(key, posting.quantity.0, |key| view.stock(key))?;
+        let before = match stock.get(&key) {
+            Some(value) => *value,
+            None => view.stock(&key)?,
+        };
+        stock.insert(key, before.checked_add(posting.quantity.0).ok_or_else(overflow)?);
     }
-    let mut money: Touched<MoneyKey> = Touched(Vec::with_capacity(postings.money.len().min(8)));
+    let mut money: BTreeMap<MoneyKey, i64> = BTreeMap::new();
     for posting in postings.money {
         let key = (store, posting.day.0, posting.currency, posting.account.code());
-        money.add(key, posting.amount.0, |key| view.money(key))?;
+        let before = match money.get(&key) {
+            Some(value) => *value,
+            None => view.money(&key)?,
+        };
+        money.insert(key, before.checked_add(posting.amount.0).ok_or_else(overflow)?);
     }
-    match &mut view.sums {
-        Some(sums) => {
-            stock.0.into_iter().for_each(|(key, value)| sums.stock.set(key, value));
-            money.0.into_iter().for_each(|(key, value)| sums.money.set(key, value));
-        }
-        None => {
-            view.job.stock.extend(stock.0);
-            view.job.money.extend(money.0);
-        }
+    view.job.stock.extend(stock);
+    view.job.money.extend(money);
+    Ok(())
+}
+
+/// Adds to what an event has at this place so far. A ticket touches few rows: looking through few is quicker than a map.
+fn add(touched: &mut Vec<(usize, i64)>, (place, value): (usize, i64), more: i64) -> Result<(), FoldError> {
+    match touched.iter_mut().rev().find(|(at, _)| *at == place) {
+        Some((_, value)) => *value = value.checked_add(more).ok_or_else(overflow)?,
+        None => touched.push((place, value.checked_add(more).ok_or_else(overflow)?)),
     }
+    Ok(())
+}
+
+/// The same into the rows that a writer holds: first every new value, then, when none overflows, the change.
+fn add_postings(
+    sums: &mut Sums,
+    base: &dyn Base,
+    store: StoreId,
+    postings: &Postings,
+) -> Result<(), FoldError> {
+    let [mut stock, mut money] = std::mem::take(&mut sums.touched);
+    stock.clear();
+    money.clear();
+    for posting in &postings.stock {
+        let found = sums.stock((store, posting.sku, &posting.lot, posting.account.code()), base)?;
+        add(&mut stock, found, posting.quantity.0)?;
+    }
+    for posting in &postings.money {
+        let key = (store, posting.day.0, posting.currency, posting.account.code());
+        let found = sums.money.find(key, |key| base.money(key))?;
+        add(&mut money, found, posting.amount.0)?;
+    }
+    stock.iter().for_each(|(place, value)| sums.stock.set(*place, *value));
+    money.iter().for_each(|(place, value)| sums.money.set(*place, *value));
+    sums.touched = [stock, money];
     Ok(())
 }
 

@@ -105,16 +105,20 @@ impl Draft<'_> {
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(params![arrival, received.0]));
         self.sql(noted)?;
-        let mut odd = 0;
-        for record in block.records.iter().skip(skip) {
-            let id = EventId { log: block.log, seq: entry.head.next() };
-            if let Some((code, detail)) = self.fold_record(id, log::pos(entry.number, id.seq), record)? {
+        let (mut odd, mut seq) = (0, first);
+        let records = block.records.get(skip..).unwrap_or_default();
+        for record in records {
+            let id = EventId { log: block.log, seq };
+            if let Some((code, detail)) = self.fold_record(id, log::pos(entry.number, seq), record)? {
                 odd += 1;
                 self.quarantine(&id.to_string(), code, &detail, record, received)?;
                 tracing::warn!(event = %id, code, detail, "record stored but folded as nothing");
             }
-            entry = self.push(block.log, entry, record)?;
+            seq = seq.next();
         }
+        let pushed = log::push_all(self.conn(), block.log, &mut entry, records);
+        self.sql(pushed)?;
+        self.set_entry(block.log, entry);
         Ok(IngestOutcome::Applied { first, last: entry.head, odd })
     }
 

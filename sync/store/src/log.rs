@@ -147,16 +147,40 @@ pub(crate) fn update(conn: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         .map(|_| ())
 }
 
+const INSERT: &str = "INSERT INTO event (pos, record) VALUES (?1, ?2)";
+const INSERT_SEAL: &str = "INSERT INTO seal (pos, link) VALUES (?1, ?2)";
+
 /// Adds a record at the end of a log, with its seal where one is due, and moves `entry` on.
 pub(crate) fn push(conn: &Connection, log: LogId, entry: &mut Entry, record: &[u8]) -> rusqlite::Result<()> {
     let seq = entry.head.next();
     let at = pos(entry.number, seq);
-    conn.prepare_cached("INSERT INTO event (pos, record) VALUES (?1, ?2)")?.execute(params![at, record])?;
+    conn.prepare_cached(INSERT)?.execute(params![at, record])?;
     entry.link = entry.link.next(log, seq, record);
     entry.head = seq;
     if seq.0.is_multiple_of(SEAL_EVERY) {
-        conn.prepare_cached("INSERT INTO seal (pos, link) VALUES (?1, ?2)")?
-            .execute(params![at, entry.link.0])?;
+        conn.prepare_cached(INSERT_SEAL)?.execute(params![at, entry.link.0])?;
+    }
+    Ok(())
+}
+
+/// The same with many records, whose statements are looked up once.
+pub(crate) fn push_all(
+    conn: &Connection,
+    log: LogId,
+    entry: &mut Entry,
+    records: &[Vec<u8>],
+) -> rusqlite::Result<()> {
+    let mut insert = conn.prepare_cached(INSERT)?;
+    let mut seal = conn.prepare_cached(INSERT_SEAL)?;
+    for record in records {
+        let seq = entry.head.next();
+        let at = pos(entry.number, seq);
+        insert.execute(params![at, record])?;
+        entry.link = entry.link.next(log, seq, record);
+        entry.head = seq;
+        if seq.0.is_multiple_of(SEAL_EVERY) {
+            seal.execute(params![at, entry.link.0])?;
+        }
     }
     Ok(())
 }

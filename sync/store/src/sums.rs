@@ -5,19 +5,51 @@
 //!
 //! Invariants
 //! * `value` is what the present job sees, `before` what it was when the job began, `committed` what the file says.
-//! * A row is changed exactly when its key is in `changed`; only those are written. Reading a row never changes it.
+//! * A row is changed exactly while `in_group` is set; only those are written. Reading a row never changes it.
 //! * Nobody else writes these rows while they are held; whoever changes the tables in SQL calls [`Sums::clear`] first.
 //! * The result is the same as folding into [`crate::fold::FoldSet`]s, layer over layer: a property test compares them.
 
 use crate::fold::{Base, MoneyKey, StockKey, TallyKey, TicketKey};
 use crate::table::signed;
 use foldhash::fast::RandomState;
-use std::collections::{BTreeSet, HashMap};
+use indexmap::IndexMap;
+use std::collections::HashMap;
 use std::hash::Hash;
-use sync_model::{StoreId, TillId};
+use sync_model::{LotId, Sku, StoreId, TillId};
+
+/// Longest lot.
+const LOT_BYTES: usize = 24;
+
+/// A stock key without a heap: the lot's bytes with zeros after them, which no lot contains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StockRow {
+    pub(crate) store: StoreId,
+    pub(crate) sku: Sku,
+    lot: [u8; LOT_BYTES],
+    pub(crate) account: u8,
+}
+
+impl StockRow {
+    fn new((store, sku, lot, account): (StoreId, Sku, &LotId, u8)) -> Self {
+        let mut bytes = [0; LOT_BYTES];
+        bytes.iter_mut().zip(lot.as_str().bytes()).for_each(|(place, byte)| *place = byte);
+        Self { store, sku, lot: bytes, account }
+    }
+
+    /// The lot.
+    pub(crate) fn lot(&self) -> &str {
+        let end = self.lot.iter().position(|byte| *byte == 0).unwrap_or(LOT_BYTES);
+        self.lot.get(..end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    /// The key as everybody else has it.
+    fn key(&self) -> StockKey {
+        (self.store, self.sku, LotId::new(self.lot()).unwrap_or_default(), self.account)
+    }
+}
 
 /// One row.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Row<V> {
     value: V,
     before: V,
@@ -28,72 +60,67 @@ struct Row<V> {
     in_group: bool,
 }
 
-/// The rows of one table.
+/// The rows of one table. A place is valid until the next [`Sums::keep_group`] or [`Sums::clear`].
 #[derive(Debug)]
 pub(crate) struct Rows<K, V> {
-    rows: HashMap<K, Row<V>, RandomState>,
-    /// Changed in the present group, in order.
-    changed: BTreeSet<K>,
-    /// Changed in the present job, and whether that was their first change in the group.
-    job: Vec<(K, bool)>,
+    rows: IndexMap<K, Row<V>, RandomState>,
+    /// Places changed in the present group.
+    group: Vec<usize>,
+    /// Places changed in the present job, and whether that was their first change in the group.
+    job: Vec<(usize, bool)>,
 }
 
 impl<K, V> Default for Rows<K, V> {
     fn default() -> Self {
-        Self { rows: HashMap::default(), changed: BTreeSet::new(), job: Vec::new() }
+        Self { rows: IndexMap::default(), group: Vec::new(), job: Vec::new() }
     }
 }
 
 impl<K: Clone + Eq + Hash + Ord, V: Copy> Rows<K, V> {
-    /// A row's value; `read` gives that of a row which is not held.
-    pub(crate) fn get<E>(&mut self, key: &K, read: impl FnOnce(&K) -> Result<V, E>) -> Result<V, E> {
-        if let Some(row) = self.rows.get(key) {
-            return Ok(row.value);
+    /// A row's place and value; `read` gives that of a row which is not held.
+    pub(crate) fn find<E>(&mut self, key: K, read: impl FnOnce(&K) -> Result<V, E>) -> Result<(usize, V), E> {
+        if let Some((place, _, row)) = self.rows.get_full(&key) {
+            return Ok((place, row.value));
         }
-        let value = read(key)?;
+        let value = read(&key)?;
         let row = Row { value, before: value, committed: value, in_job: false, in_group: false };
-        self.rows.insert(key.clone(), row);
-        Ok(value)
+        Ok((self.rows.insert_full(key, row).0, value))
     }
 
-    /// Changes a row that [`Rows::get`] was asked for.
-    pub(crate) fn set(&mut self, key: K, value: V) {
-        let Some(row) = self.rows.get_mut(&key) else { return };
+    /// Changes a row.
+    pub(crate) fn set(&mut self, place: usize, value: V) {
+        let Some((_, row)) = self.rows.get_index_mut(place) else { return };
         row.value = value;
         if !row.in_job {
-            let first = !row.in_group;
+            self.job.push((place, !row.in_group));
             (row.in_job, row.in_group) = (true, true);
-            if first {
-                self.changed.insert(key.clone());
-            }
-            self.job.push((key, first));
         }
     }
 
     fn keep_job(&mut self) {
-        for (key, _) in self.job.drain(..) {
-            if let Some(row) = self.rows.get_mut(&key) {
+        for (place, first) in self.job.drain(..) {
+            if let Some((_, row)) = self.rows.get_index_mut(place) {
                 (row.before, row.in_job) = (row.value, false);
+            }
+            if first {
+                self.group.push(place);
             }
         }
     }
 
     fn drop_job(&mut self) {
-        for (key, first) in self.job.drain(..) {
-            if let Some(row) = self.rows.get_mut(&key) {
+        for (place, first) in self.job.drain(..) {
+            if let Some((_, row)) = self.rows.get_index_mut(place) {
                 (row.value, row.in_job) = (row.before, false);
                 row.in_group &= !first;
-            }
-            if first {
-                self.changed.remove(&key);
             }
         }
     }
 
     /// The group is durable.
     fn keep_group(&mut self) {
-        for key in std::mem::take(&mut self.changed) {
-            if let Some(row) = self.rows.get_mut(&key) {
+        for place in self.group.drain(..) {
+            if let Some((_, row)) = self.rows.get_index_mut(place) {
                 (row.committed, row.in_group) = (row.value, false);
             }
         }
@@ -101,21 +128,24 @@ impl<K: Clone + Eq + Hash + Ord, V: Copy> Rows<K, V> {
 
     /// The group was rolled back.
     fn drop_group(&mut self) {
-        for key in std::mem::take(&mut self.changed) {
-            if let Some(row) = self.rows.get_mut(&key) {
+        for place in self.group.drain(..) {
+            if let Some((_, row)) = self.rows.get_index_mut(place) {
                 (row.value, row.before, row.in_group) = (row.committed, row.committed, false);
             }
         }
     }
 
-    /// Changed rows from a key on, in order.
-    pub(crate) fn changed_from(&self, from: &K) -> impl Iterator<Item = (&K, V)> {
-        self.changed.range(from.clone()..).filter_map(|key| Some((key, self.rows.get(key)?.value)))
+    /// Every changed row, in no order.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (&K, V)> {
+        let places = self.group.iter().chain(self.job.iter().filter(|(_, first)| *first).map(|(at, _)| at));
+        places.filter_map(|place| self.rows.get_index(*place)).map(|(key, row)| (key, row.value))
     }
 
-    /// Every changed row, in order.
-    pub(crate) fn changed(&self) -> impl Iterator<Item = (&K, V)> {
-        self.changed.iter().filter_map(|key| Some((key, self.rows.get(key)?.value)))
+    /// Every changed row, in the order of the keys.
+    pub(crate) fn sorted(&self) -> Vec<(&K, V)> {
+        let mut all: Vec<(&K, V)> = self.changed().collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
     }
 }
 
@@ -162,7 +192,7 @@ impl Tickets {
     }
 
     /// Every new number, in order.
-    pub(crate) fn changed(&self) -> Vec<(&TicketKey, i64)> {
+    pub(crate) fn sorted(&self) -> Vec<(&TicketKey, i64)> {
         let mut all: Vec<(&TicketKey, i64)> = self.new.iter().map(|(key, pos)| (key, *pos)).collect();
         all.sort_unstable();
         all
@@ -172,13 +202,24 @@ impl Tickets {
 /// Balances, counts and ticket numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
-    pub(crate) stock: Rows<StockKey, i64>,
+    pub(crate) stock: Rows<StockRow, i64>,
     pub(crate) money: Rows<MoneyKey, i64>,
     pub(crate) tally: Rows<TallyKey, u64>,
     pub(crate) tickets: Tickets,
+    /// Room for the places and new values of one event: stock, money.
+    pub(crate) touched: [Vec<(usize, i64)>; 2],
 }
 
 impl Sums {
+    /// Place and balance of a stock row.
+    pub(crate) fn stock(
+        &mut self,
+        key: (StoreId, Sku, &LotId, u8),
+        base: &dyn Base,
+    ) -> rusqlite::Result<(usize, i64)> {
+        self.stock.find(StockRow::new(key), |row| base.stock(&row.key()))
+    }
+
     /// The job was accepted.
     pub(crate) fn keep_job(&mut self) {
         self.stock.keep_job();
@@ -220,8 +261,9 @@ impl Sums {
 
     /// Nothing of the present group has changed any row.
     pub(crate) fn unchanged(&self) -> bool {
-        let changed = [self.stock.changed.len(), self.money.changed.len(), self.tally.changed.len()];
-        changed.into_iter().sum::<usize>() + self.tickets.new.len() == 0
+        let changed = [self.stock.group.len(), self.money.group.len(), self.tally.group.len()];
+        let in_job = [self.stock.job.len(), self.money.job.len(), self.tally.job.len()];
+        changed.into_iter().chain(in_job).sum::<usize>() + self.tickets.new.len() == 0
     }
 
     /// Nothing is known any more.

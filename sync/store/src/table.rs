@@ -136,19 +136,19 @@ pub(crate) fn write(conn: &Connection, set: &FoldSet) -> rusqlite::Result<()> {
 /// Writes every changed row of `sums`.
 pub(crate) fn write_sums(conn: &Connection, sums: &Sums) -> rusqlite::Result<()> {
     let mut stock = conn.prepare_cached(STOCK)?;
-    for ((store, sku, lot, account), value) in sums.stock.changed() {
-        stock.execute(params![store.0, signed(sku.0), lot.as_str(), account, value])?;
+    for (row, value) in sums.stock.sorted() {
+        stock.execute(params![row.store.0, signed(row.sku.0), row.lot(), row.account, value])?;
     }
     let mut money = conn.prepare_cached(MONEY)?;
-    for ((store, day, currency, account), value) in sums.money.changed() {
+    for ((store, day, currency, account), value) in sums.money.sorted() {
         money.execute(params![store.0, day, currency.as_str(), account, value])?;
     }
     let mut tally = conn.prepare_cached(TALLY)?;
-    for ((store, direction, kind), value) in sums.tally.changed() {
+    for ((store, direction, kind), value) in sums.tally.sorted() {
         tally.execute(params![store.0, direction.code(), kind.0, signed(value)])?;
     }
     let mut ticket = conn.prepare_cached(TICKET)?;
-    for ((store, form, till, number), pos) in sums.tickets.changed() {
+    for ((store, form, till, number), pos) in sums.tickets.sorted() {
         ticket.execute(params![store.0, form, till.0, signed(*number), pos])?;
     }
     Ok(())

@@ -1,8 +1,9 @@
 //! HQ's apply path on SQLite, and a bare batched insert of the same rows into the same tables.
 //!
 //! Contract
-//! * Ours: messages as they arrive (packed blocks), decoded on one thread as HQ's engine does, `Draft::take_in` on the ledger's
-//!   writer, at most [`IN_FLIGHT`] blocks unanswered; the clock stops at the last reply, after its fsync.
+//! * Ours: decoded blocks, `Draft::take_in` on the ledger's writer (checks, decoding of records, chain, folds, commit), at most
+//!   [`IN_FLIGHT`] blocks unanswered; the clock stops at the last reply, after its fsync. `from wire` starts with the packed
+//!   messages, which the submitting thread decodes as HQ's engine does.
 //! * Bare: one connection with the ledger's own pragmas and schema, prepared statements, one transaction per so many blocks
 //!   as one commit of ours held on average in the same run. It writes event, seal, arrival, log and every fold row with the
 //!   values that they have after each transaction, computed before the clock runs. No decoding, hashing, folding or checks.
@@ -18,9 +19,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use sync_codec::PACKED;
-use sync_core::replica::{IngestOutcome, Letter};
+use sync_core::replica::{Incoming, IngestOutcome, Letter};
 use sync_model::{ClockQuality, Stamp, Text};
 use sync_store::{Cell, FOLD_TABLES, Ledger, LedgerConfig, LedgerError, Owner, TakenIn};
 
@@ -31,8 +32,6 @@ const COMPARED: [&str; 11] =
 /// What came out of one turn of ours.
 pub(crate) struct Applied {
     pub(crate) rate: Rate,
-    /// Time that the decoding thread needed for decoding.
-    pub(crate) decoding: Duration,
     pub(crate) blocks_per_commit: usize,
 }
 
@@ -64,8 +63,21 @@ fn applied(outcome: Result<TakenIn, LedgerError>) -> Result<()> {
     }
 }
 
-/// The ledger takes in every message.
-pub(crate) fn ours(path: &Path, feed: &Feed, messages: &[Vec<u8>]) -> Result<Applied> {
+/// The blocks as a decoder leaves them.
+pub(crate) fn decoded(messages: &[Vec<u8>]) -> Result<Vec<Incoming>> {
+    messages.iter().map(|message| decode(message)).collect()
+}
+
+fn decode(message: &[u8]) -> Result<Incoming> {
+    match Letter::decode(&PACKED, message)?.0 {
+        Letter::Block(block) => Ok(block),
+        other => bail!("not a block: {other:?}"),
+    }
+}
+
+/// The ledger takes in every message: decoded before the clock runs, or by the thread that submits.
+pub(crate) fn ours(path: &Path, feed: &Feed, messages: &[Vec<u8>], from_wire: bool) -> Result<Applied> {
+    let mut ready = if from_wire { Vec::new() } else { decoded(messages)? }.into_iter();
     let ledger = open(path)?;
     let commits = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&commits);
@@ -73,13 +85,10 @@ pub(crate) fn ours(path: &Path, feed: &Feed, messages: &[Vec<u8>]) -> Result<App
         counter.fetch_add(1, Ordering::Relaxed);
     });
     let (answer, answers) = channel();
-    let mut decoding = Duration::ZERO;
     let mut waiting = 0;
     let begun = Instant::now();
     for message in messages {
-        let decode = Instant::now();
-        let Letter::Block(block) = Letter::decode(&PACKED, message)?.0 else { bail!("not a block") };
-        decoding += decode.elapsed();
+        let block = ready.next().map_or_else(|| decode(message), Ok)?;
         if waiting == IN_FLIGHT {
             applied(answers.recv()?)?;
             waiting -= 1;
@@ -95,7 +104,7 @@ pub(crate) fn ours(path: &Path, feed: &Feed, messages: &[Vec<u8>]) -> Result<App
     let rate = Rate { lines: feed.lines, records: feed.records, time: begun.elapsed() };
     drop(ledger);
     let commits = usize::try_from(commits.load(Ordering::Relaxed))?.max(1);
-    Ok(Applied { rate, decoding, blocks_per_commit: feed.blocks.len().div_ceil(commits) })
+    Ok(Applied { rate, blocks_per_commit: feed.blocks.len().div_ceil(commits) })
 }
 
 /// A connection as the ledger's writer has it, to a file with the schema of `like`.
