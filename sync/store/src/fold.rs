@@ -211,7 +211,8 @@ pub(crate) fn fold(view: &mut View<'_>, id: EventId, pos: i64, event: &Event) ->
     }
     crate::shared::check(&event.fact)?;
     crate::evidence::check(&event.fact)?;
-    let postings = postings(&event.fact).map_err(FoldError::Posting)?;
+    let mut postings = postings(&event.fact).map_err(FoldError::Posting)?;
+    crate::shared::end_once(view, id, event, &mut postings)?;
     fold_postings(view, store, postings)?;
     if let Some(key) = new_ticket {
         match &mut view.sums {
