@@ -1,6 +1,6 @@
 //! What the replica asks of the ledger, and what it has to tell.
 
-use super::{Ahead, JOBS_MAX, Pump};
+use super::{Ahead, JOBS_MAX, Outdated, Pump};
 use sync_core::replica::{Alarm, Effect, Incoming, IngestFailure, Origin, Sign, Token};
 use sync_model::{Command, Fact, UnixMillis};
 use sync_mqtt::topic;
@@ -74,7 +74,10 @@ impl Pump {
 
     fn sign(&self, sign: &Sign) {
         match sign {
-            Sign::Ack(_) => self.daemon.settle.heard(self.daemon.clock.wall_ms()),
+            Sign::Ack(ack) => {
+                self.daemon.settle.heard(self.daemon.clock.wall_ms());
+                self.daemon.settle.has(ack.log, ack.upto);
+            }
             Sign::Nak(nak) => {
                 self.daemon.settle.refused();
                 let (code, detail) = (&nak.code, &nak.detail);
@@ -106,6 +109,11 @@ impl Pump {
             }
             Alarm::Contradiction { log, at, code } => {
                 tracing::error!(%log, %at, code, "HQ's log contradicts itself; the block is in quarantine");
+            }
+            Alarm::Truncated { log, wanted, floor } => {
+                settle.outdated(Outdated { log, wanted, floor });
+                tracing::error!(%log, %wanted, %floor, "HQ lacks records that were truncated here: it is older than ledger.keep_days; \
+                     give it a newer backup, or this store's snapshot");
             }
             Alarm::PeerRegressed { log, upto } => {
                 tracing::warn!(%log, %upto, "HQ has less than it had acknowledged: sending again");

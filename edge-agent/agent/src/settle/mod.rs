@@ -12,9 +12,10 @@
 //! What to send, when, and what a message means is decided by the replica; this task moves bytes and runs ledger jobs.
 
 mod inbound;
+mod sealer;
 mod view;
 
-pub use view::{Ahead, SettleState, SettleView};
+pub use view::{Ahead, Outdated, SettleState, SettleView};
 
 use crate::config::HqSection;
 use crate::daemon::Daemon;
@@ -173,9 +174,13 @@ impl Pump {
                     let (log, first) = (range.log, range.first);
                     let (records, bytes) = (range.max_records, range.max_bytes);
                     let read = self.daemon.read(move |reader| reader.block(log, first, records, bytes)).await;
-                    let block = read.unwrap_or_else(|error| unreadable(log, &error));
                     let now = self.now();
-                    self.replica.handle_block(now, token, block);
+                    if let Err(LedgerError::Truncated { floor, .. }) = read {
+                        self.replica.handle_truncated(now, token, floor);
+                    } else {
+                        let block = read.unwrap_or_else(|error| unreadable(log, &error));
+                        self.replica.handle_block(now, token, block);
+                    }
                 }
                 Effect::CompareLink { token, log, at } => {
                     let read = self.daemon.read(move |reader| reader.link(log, at)).await;
@@ -194,6 +199,7 @@ impl Pump {
         match event {
             PipeEvent::Up => {
                 self.up = true;
+                self.replica.set_sealer(sealer::open(self.hq.tls.as_ref()));
                 self.replica.handle_up(now);
                 self.daemon.settle.connected(self.daemon.clock.wall_ms());
                 tracing::info!(host = %self.hq.host, port = self.hq.port, "connected to the broker");

@@ -15,6 +15,24 @@ pub struct Ahead {
     pub head: Seq,
 }
 
+/// HQ lacks records that are no longer here: it is older than what the ledger keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outdated {
+    /// The log.
+    pub log: LogId,
+    /// First record that HQ lacks.
+    pub wanted: Seq,
+    /// Last record that is gone here.
+    pub floor: Seq,
+}
+
+impl std::fmt::Display for Outdated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { log, wanted, floor } = self;
+        write!(f, "HQ lacks {log} from {wanted} on, records up to {floor} were truncated here")
+    }
+}
+
 /// State of the settlement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettleState {
@@ -30,6 +48,8 @@ pub struct SettleState {
     pub logs: Vec<LogStatus>,
     /// Evidence of a rollback.
     pub ahead: Option<Ahead>,
+    /// HQ was put back to before what is kept here.
+    pub outdated: Option<Outdated>,
     /// Messages set aside since the start.
     pub set_aside: u64,
     /// Refusals from HQ since the start.
@@ -84,6 +104,16 @@ impl SettleView {
     /// What was missing of a log came back.
     pub(super) fn returned(&self, log: LogId) {
         self.lock().ahead.take_if(|ahead| ahead.log == log);
+    }
+
+    /// HQ asks for what is gone.
+    pub(super) fn outdated(&self, outdated: Outdated) {
+        self.lock().outdated = Some(outdated);
+    }
+
+    /// HQ has a log up to here.
+    pub(super) fn has(&self, log: LogId, upto: Seq) {
+        self.lock().outdated.take_if(|outdated| outdated.log == log && upto >= outdated.floor);
     }
 
     pub(super) fn set_aside(&self) {
