@@ -87,6 +87,18 @@ enum Bench {
         #[arg(long)]
         programs: Option<PathBuf>,
     },
+    /// The parts of `sync` that need a network namespace of their own.
+    #[command(hide = true)]
+    SyncOnALine {
+        /// `catchup` or `live`.
+        part: String,
+        /// Where files go.
+        #[arg(long)]
+        folder: PathBuf,
+        /// Folder with `edge-agent` and `sync-hq`.
+        #[arg(long)]
+        programs: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -123,6 +135,9 @@ fn run(task: Task) -> Result<bool> {
         Task::Bench { what: Bench::Sync { json, programs } } => {
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             sync::sync(&root, &programs, json)
+        }
+        Task::Bench { what: Bench::SyncOnALine { part, folder, programs } } => {
+            sync::on_a_line(&folder, &programs, &part).map(|()| true)
         }
         Task::Tidy => {
             let found = tidy::check(&root)?;

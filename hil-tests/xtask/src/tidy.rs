@@ -53,7 +53,15 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-mqtt", &["sync-core", "sync-model"], &["hil-rig"]),
     (
         "sync-hq",
-        &["sync-mqtt", "sync-postgres", "sync-store", "sync-codec", "sync-evidence", "sync-core", "sync-model"],
+        &[
+            "sync-mqtt",
+            "sync-postgres",
+            "sync-store",
+            "sync-codec",
+            "sync-evidence",
+            "sync-core",
+            "sync-model",
+        ],
         &["hil-rig"],
     ),
     ("sync-verify", &["sync-store", "sync-codec", "sync-evidence", "sync-core", "sync-model"], &[]),
@@ -82,7 +90,16 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Packages of the rig: they see everything, only they see each other.
-const RIG: &[&str] = &["hil-rig", "hil-workload", "hil-storesim", "hil-bench", "hil-demo", "hil-settle", "hil-xtask"];
+const RIG: &[&str] = &[
+    "hil-rig",
+    "hil-workload",
+    "hil-storesim",
+    "hil-bench",
+    "hil-demo",
+    "hil-settle",
+    "hil-model",
+    "hil-xtask",
+];
 
 /// Which packages may name an outside crate directly: (crate, packages).
 const FENCES: &[(&str, &[&str])] = &[

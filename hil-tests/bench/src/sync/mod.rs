@@ -6,16 +6,24 @@
 //! * Candidates and baselines take turns over [`ROUNDS`] rounds and medians count, so that a neighbor on the machine hits
 //!   all of them. What the machine and the profile were is part of the answer.
 
+mod catchup;
 mod feed;
+mod fleet;
+mod link;
+mod live;
 mod rows;
 mod sqlite;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use feed::Feed;
-use serde_json::json;
+use hil_rig::processes::need_program;
+use serde_json::{Value, json};
 use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use sync_model::UnixMillis;
+use sync_store::LedgerError;
 
 /// How often each candidate has its turn.
 const ROUNDS: usize = 3;
@@ -55,12 +63,51 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
+/// Waits for one answer of a ledger.
+pub(crate) fn wait_for(answers: &Receiver<Result<(), LedgerError>>) -> Result<()> {
+    Ok(answers.recv().context("the ledger's writer is gone")??)
+}
+
+/// The part that needs a network of its own. Prints one JSON line.
+pub fn on_a_line(folder: &Path, programs: &Path, only: &str) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let line = folder.join(only);
+    std::fs::create_dir_all(&line)?;
+    let link = link::Link::lay(&line)?;
+    let found = runtime.block_on(async {
+        match only {
+            "live" => live::run(&link, &line, programs).await,
+            _ => catchup::run(&link, &line, programs).await,
+        }
+    })?;
+    println!("{found}");
+    Ok(())
+}
+
+/// Runs this program again in a network namespace of its own; as root, or in a user namespace.
+fn in_a_namespace(folder: &Path, programs: &Path, only: &str) -> Result<Value> {
+    let myself = std::env::current_exe().context("the path of this program")?;
+    let mut command = Command::new(need_program("unshare")?);
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--net", "--"]).arg(myself).args(["bench", "sync-on-a-line", only]);
+    let output = command.arg("--folder").arg(folder).arg("--programs").arg(programs).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{only} on a line: {}", said.trim());
+    serde_json::from_slice(&output.stdout).context("the answer of the part on a line")
+}
+
 /// Runs everything; `programs` holds `edge-agent` and `sync-hq`.
-pub fn sync(root: &Path, _programs: &Path, as_json: bool) -> Result<bool> {
+pub fn sync(root: &Path, programs: &Path, as_json: bool) -> Result<bool> {
     let home = root.join("target/bench");
     std::fs::create_dir_all(&home).context("create target/bench")?;
     let folder = tempfile::Builder::new().prefix("sync-").tempdir_in(&home)?;
     let folder = folder.path();
+    let programs = &std::path::absolute(programs)?;
+    for only in ["catchup", "live"] {
+        println!("{}", in_a_namespace(folder, programs, only)?);
+    }
     let feed = Feed::new(STORES, LINES_PER_STORE)?;
     let messages = sqlite::messages(&feed);
     let (mut ours, mut bare, mut events_only, mut from_wire) = (vec![], vec![], vec![], vec![]);
