@@ -208,6 +208,9 @@ impl Daemon {
                 ahead.log, ahead.upto, ahead.head
             ));
         }
+        if let Some(outdated) = settle.outdated {
+            reasons.push(outdated.to_string());
+        }
         if self.config().hq.is_some() && !settle.connected {
             reasons.push("no connection to headquarters: facts wait in the ledger".into());
         }

@@ -124,6 +124,10 @@ fn headquarters(daemon: &Daemon) -> Check {
         let found = format!("HQ has {} up to {}, the ledger ends at {}", ahead.log, ahead.upto, ahead.head);
         return check("headquarters", "fail", found, "the ledger went back in time: call the technician");
     }
+    if let Some(outdated) = state.outdated {
+        let advice = "HQ was restored from a backup older than ledger.keep_days: give it a newer one or this store's snapshot";
+        return check("headquarters", "fail", outdated.to_string(), advice);
+    }
     if state.logs.iter().any(|log| log.stuck) {
         return check(
             "headquarters",

@@ -6,7 +6,7 @@
 //! * [`daemon`]: what every part shares, start and stop.
 //! * [`devices`]: device events -> decisions -> facts; one task, state per device.
 //! * [`prices`]: price book -> till prices and tag jobs, in the order that never cheats a customer.
-//! * [`settle`]: ledger <-> MQTT.
+//! * [`settle`]: ledger <-> MQTT; [`retention`]: what the ledger may forget.
 //! * [`statements`]: a signed statement for every business day that is over.
 //! * [`overrides`]: thresholds that people set -> the device loop.
 //! * [`api`]: HTTP for tills (loopback) and people (Unix socket).
@@ -26,6 +26,7 @@ pub mod logging;
 pub mod notify;
 pub mod overrides;
 pub mod prices;
+pub mod retention;
 pub mod settle;
 pub mod space;
 pub mod statements;

@@ -172,9 +172,7 @@ impl<'a> Draft<'a> {
                 return Err(Refusal::new("reservation-mismatch", detail));
             }
         }
-        let id = self.write(log, event)?;
-        self.take_rights(id, event)?;
-        Ok(id)
+        self.write_taking(log, event)
     }
 
     /// Appends to HQ's log for a store; opens the log when there is none yet.

@@ -25,6 +25,7 @@ mod fold;
 mod folder;
 mod generation;
 mod image;
+mod import;
 mod inbox;
 mod ingest;
 mod item;
@@ -39,6 +40,7 @@ mod rows;
 mod salvage;
 mod schema;
 mod shared;
+mod snapshot;
 mod state;
 mod sums;
 mod table;
@@ -58,6 +60,7 @@ pub use folder::{
     SEAL_DISTANCE, TICKET_TABLE, position, position_parts, read_article,
 };
 pub use generation::Identity;
+pub use import::{Imported, ImportedLog};
 pub use inbox::{ConflictRow, ConflictSide, Inbox, RegisterRow, RightsRow, Shelf, TransferRow};
 pub use ledger::{Ledger, LedgerConfig};
 pub use office::{
@@ -72,6 +75,7 @@ pub use rows::{
 };
 pub use schema::{Owner, pragmas};
 pub use shared::RightsItem;
+pub use snapshot::{CHUNK_BYTES, Loaded, SnapshotNote};
 pub use truncate::{CheckpointPlan, Retention, Truncated};
 pub use verify::verify_file;
 pub use writer::CommitNote;

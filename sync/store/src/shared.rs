@@ -4,7 +4,7 @@
 //! * Rights are sums per (store, sku, epoch) over facts of two logs, each with one writer: HQ issues, grants and fences, the
 //!   store promises, takes and returns. The order in which the two logs are folded is no matter.
 //! * A store's own job may promise or return at most what its present epoch holds; goods that leave are never refused:
-//!   [`RightsTaken`] follows in the same job. HQ grants at most what the pool holds. So no right is in two hands.
+//!   [`RightsTaken`] goes before them in the same job. HQ grants at most what the pool holds. So no right is in two hands.
 //! * A reservation or promise ends once. After a restore it may have been ended twice: goods that left stand, the other
 //!   ending frees nothing, and where the two differ both are listed.
 //! * Registers and the registry are states of `sync-registers`; the log is the gate's order, and (store, epoch) its actor.
@@ -25,7 +25,7 @@ use sync_core::{PostingError, Postings, QUANTITY_MAX, StockAccount, StockPosting
 use sync_model::{
     DeviceEntry, DeviceId, Direction, Epoch, Event, EventId, Fact, FactRef, HqRegisterWritten,
     HqRegistryChanged, LogId, LotId, Milli, PromiseClosed, PromiseOpened, RegisterValue, RegisterWritten,
-    RegistryChanged, ReservationOpened, ReservationOutcome, RightsTaken, Sku, Stamp, StoreId, Text,
+    RegistryChanged, ReservationOpened, ReservationOutcome, RightsTaken, Seq, Sku, Stamp, StoreId, Text,
     TransferLine, UnixMillis, WriteContext,
 };
 use sync_registers::{Actor, Change, Clock, Dot, Hlc, HlcClock, Register, Registry, Write};
@@ -666,34 +666,45 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Goods left: posted promises cover them first, then rights, the rest is a shortfall.
-    pub(crate) fn take_rights(&mut self, id: EventId, event: &Event) -> Result<(), Refusal> {
+    /// Writes a fact. What goods that leave by it take is written before it: a log that is cut between the two must not know of
+    /// goods that left without having taken anything.
+    pub(crate) fn write_taking(&mut self, log: LogId, event: &Event) -> Result<EventId, Refusal> {
+        let taken = self.takings(log.store, &event.fact)?;
+        if !taken.is_empty() {
+            let (head, count) = (self.head(log)?.map_or(Seq::ZERO, |(head, _)| head), taken.len());
+            let after = u64::try_from(count).unwrap_or(u64::MAX).saturating_add(1);
+            let of = FactRef { epoch: log.epoch, seq: Seq(head.0.saturating_add(after)) };
+            for (sku, [posted, rights, shortfall]) in taken {
+                let taken = RightsTaken { sku, of, posted, rights, shortfall };
+                self.write(log, &Event::new(event.stamp, taken))?;
+            }
+        }
+        self.write(log, event)
+    }
+
+    /// What goods that leave take: posted promises cover them first, then rights, the rest is a shortfall.
+    fn takings(&mut self, store: StoreId, fact: &Fact) -> Result<Vec<(Sku, [Milli; 3])>, Refusal> {
         let mut gone: BTreeMap<Sku, i64> = BTreeMap::new();
-        let mut leave = |sku: Sku, quantity: Milli| {
-            let sum = gone.entry(sku).or_default();
-            *sum = sum.saturating_add(quantity.0);
-        };
-        match &event.fact {
+        let mut leave = |sku: Sku, quantity: Milli| add(gone.entry(sku).or_default(), quantity.0);
+        match fact {
             Fact::Sale(sale) => sale.lines.iter().for_each(|line| leave(line.sku, line.quantity)),
             Fact::Waste(waste) => leave(waste.sku, waste.quantity),
             Fact::TransferOut(out) => out.lines.iter().for_each(|line| leave(line.sku, line.quantity)),
-            _ => return Ok(()),
+            _ => return Ok(Vec::new()),
         }
+        let mut taken = Vec::new();
         for (sku, quantity) in gone.into_iter().filter(|(_, quantity)| *quantity > 0) {
             let Some(held) = self.rights(sku)? else { continue };
             // Posted in whichever epoch: the goods were put aside then.
-            let rows = self.rights_rows(Some(id.log.store), sku)?;
+            let rows = self.rights_rows(Some(store), sku)?;
             let waiting = rows
                 .values()
                 .fold(0_i64, |waiting, row| waiting.saturating_add(row.posted).saturating_sub(row.fulfilled));
             let posted = quantity.min(waiting.max(0));
             let rights = (quantity - posted).min(held.0);
-            let shortfall = quantity - posted - rights;
-            let (posted, rights, shortfall) = (Milli(posted), Milli(rights), Milli(shortfall));
-            let taken = RightsTaken { sku, of: FactRef::from(id), posted, rights, shortfall };
-            self.write(id.log, &Event::new(event.stamp, taken))?;
+            taken.push((sku, [posted, rights, quantity - posted - rights].map(Milli)));
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// Rights of an article that HQ holds itself.

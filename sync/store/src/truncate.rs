@@ -179,7 +179,12 @@ fn reach(conn: &Connection, store: StoreId, rule: Retention) -> rusqlite::Result
 }
 
 /// The last position before the first record that is too young.
-fn old_upto(conn: &Connection, entry: &Entry, limit: Seq, before: UnixMillis) -> rusqlite::Result<Seq> {
+pub(crate) fn old_upto(
+    conn: &Connection,
+    entry: &Entry,
+    limit: Seq,
+    before: UnixMillis,
+) -> rusqlite::Result<Seq> {
     let sql = "SELECT pos, record FROM event WHERE pos BETWEEN ?1 AND ?2 ORDER BY pos";
     let mut statement = conn.prepare_cached(sql)?;
     let range = params![log::pos(entry.number, entry.floor.next()), log::pos(entry.number, limit)];

@@ -50,6 +50,11 @@ fn sections(config: &Config, complaints: &mut Complaints<'_>) {
     );
     complaints.require((8..=65_536).contains(&ledger.queue), "ledger.queue", "8 to 65536 jobs");
     complaints.require(
+        (super::KEEP_DAYS_MIN..=36_500).contains(&ledger.keep_days),
+        "ledger.keep_days",
+        "90 to 36500 days (returns, idempotency keys and HQ's backups reach back that far)",
+    );
+    complaints.require(
         api.listen.ip().is_loopback(),
         "api.listen",
         "a loopback address such as 127.0.0.1:7070 (tills elsewhere come through a local proxy)",

@@ -32,6 +32,16 @@ pub struct LedgerSection {
     /// Jobs that may wait for the writer thread.
     #[serde(default = "default_queue")]
     pub queue: usize,
+    /// Days that records stay after HQ has acknowledged them. HQ's backups must be younger.
+    #[serde(default = "default_keep_days")]
+    pub keep_days: u32,
+}
+
+/// Fewest days that records stay: as long as idempotency keys.
+pub const KEEP_DAYS_MIN: u32 = 90;
+
+fn default_keep_days() -> u32 {
+    KEEP_DAYS_MIN
 }
 
 fn default_reserve() -> u64 {

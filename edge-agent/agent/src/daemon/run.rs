@@ -9,6 +9,7 @@ use crate::listen::{self, ListenError};
 use crate::notify::{self, Pulses};
 use crate::overrides::{self, Overrides};
 use crate::prices::{self, NEWS_MAX};
+use crate::retention::{self, Keeping};
 use crate::settle::{self, SettleView};
 use crate::space::{Pressure, Space};
 use crate::statements::{self, Desk};
@@ -202,6 +203,7 @@ async fn follow_heads(daemon: &Arc<Daemon>) {
 struct Parts {
     servers: Vec<JoinHandle<()>>,
     settle: Option<JoinHandle<()>>,
+    retention: JoinHandle<()>,
     statements: JoinHandle<()>,
     overrides: JoinHandle<()>,
     floor: Option<Floor>,
@@ -230,7 +232,9 @@ impl Parts {
             config.hq.clone().map(|hq| tokio::spawn(settle::run(daemon.clone(), hq, stopped.clone())));
         let statements = tokio::spawn(statements::run(daemon.clone(), stopped.clone()));
         let overrides = tokio::spawn(overrides::run(daemon.clone(), stopped.clone()));
-        Self { servers, settle, statements, overrides, floor: Some(start_floor(daemon, orders)) }
+        let keeping = Keeping::default();
+        let retention = tokio::spawn(retention::run(daemon.clone(), keeping, stopped.clone()));
+        Self { servers, settle, retention, statements, overrides, floor: Some(start_floor(daemon, orders)) }
     }
 
     async fn stop(mut self, daemon: &Daemon) {
@@ -246,6 +250,7 @@ impl Parts {
         }
         ended("statements", self.statements).await;
         ended("overrides", self.overrides).await;
+        ended("retention", self.retention).await;
         if let Some(settle) = self.settle {
             ended("settlement", settle).await;
         }

@@ -159,7 +159,7 @@ impl Pump {
             match effect {
                 Effect::Publish(publish) => {
                     let name = topic::name(publish.store, publish.leaf);
-                    let mode = if publish.retained { Publish::Retained } else { Publish::Live };
+                    let mode = Publish::of(publish.retained, publish.light());
                     if let Err(error) = self.pipe.try_publish(&name, publish.message.clone(), mode) {
                         tracing::debug!(topic = name, %error, "message waits");
                         let why = match error {

@@ -169,6 +169,18 @@ pub struct Publish {
     pub what: What,
 }
 
+/// Longest message that counts as light: it fits one segment with all its headers.
+const LIGHT_BYTES_MAX: usize = 1_024;
+
+impl Publish {
+    /// Whether the transport may send it without a confirmation of its own: a small block or an ack, which the peer answers or
+    /// which is said again.
+    pub fn light(&self) -> bool {
+        let answered = matches!(self.what, What::Block { .. } | What::Live { .. } | What::Ack(_));
+        answered && self.message.len() <= LIGHT_BYTES_MAX
+    }
+}
+
 /// Why a message did not go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsent {
