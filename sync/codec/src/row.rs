@@ -6,6 +6,7 @@
 use crate::number::{unzigzag, zigzag};
 use crate::schema::{Layout, Wire};
 use std::collections::HashMap;
+use sync_model::RECORD_BYTES_MAX;
 
 /// Texts of a block, each known by a number that never leaves this process.
 #[derive(Default)]
@@ -162,13 +163,17 @@ fn parse_row(layout: &Layout, reader: &mut Reader<'_>, pool: &mut Pool) -> Optio
     Some(row)
 }
 
-/// The bytes of a row.
+/// The bytes of a row. Stops once they are more than a record may have: a text that is named again and again costs its sender
+/// next to nothing.
 pub(crate) fn write(layout: &Layout, row: &Row, pool: &Pool, out: &mut Vec<u8>) {
     let mut skip = 0;
     for (at, (wire, _)) in layout.fields.iter().enumerate() {
         if skip > 0 {
             skip -= 1;
             continue;
+        }
+        if out.len() > RECORD_BYTES_MAX {
+            return;
         }
         let value = row.slots.get(at).copied().unwrap_or(0);
         match wire {

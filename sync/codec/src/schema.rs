@@ -334,7 +334,7 @@ static CLOCK_JUMPED: Layout = Layout::new(24, &[(I, Plain)]);
 static ARTICLES_SET: Layout = Layout::new(25, &[(List(&ARTICLE), Plain)]);
 
 /// Kinds with a table.
-static KINDS: &[(u16, &Layout)] = &[
+pub(crate) static KINDS: &[(u16, &Layout)] = &[
     (1, &EPOCH_OPENED),
     (2, &WEIGHING),
     (3, &SALE),
