@@ -1,11 +1,12 @@
 //! The whole endpoint as one object: ledger, engine, HTTP server; started, watched and stopped together.
 
-use crate::engine::{Engine, GrownHeads, JOBS_MAX};
+use crate::engine::{Ended, Engine, GrownHeads, JOBS_MAX};
 use crate::fleet::{SharedFleet, stamp};
 use crate::http;
 use crate::identity::{RegistryError, Roster};
 use crate::target::{BrokerAddress, StoreTarget};
-use crate::vault::Vault;
+use crate::vault::{Ownership, Vault};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use sync_core::SenderConfig;
 use sync_model::Text;
 use sync_mqtt::{Backoff, PipeConfig, TlsError, TlsFiles, topic};
-use sync_store::{Ledger, LedgerConfig, LedgerError, Owner};
+use sync_postgres::{Postgres, PostgresConfig};
+use sync_store::{HeadRow, Ledger, LedgerConfig, LedgerError, Owner};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -30,8 +32,12 @@ pub struct EndpointConfig {
     pub max_bytes: Option<u64>,
     /// The broker.
     pub broker: BrokerAddress,
-    /// MQTT client id; unique per broker.
+    /// MQTT client id; unique per broker. On PostgreSQL also the worker's name in the leases.
     pub client_id: String,
+    /// PostgreSQL: buckets that are this worker's own; it takes over others whose worker is dead. `None` is all.
+    pub buckets: Option<BTreeSet<i16>>,
+    /// PostgreSQL: how long a worker may be silent before others take its buckets.
+    pub lease: Duration,
     /// MQTT keep-alive in seconds.
     pub keep_alive_s: u16,
     /// Waits between connection attempts.
@@ -69,6 +75,12 @@ pub enum EndpointError {
     Thread(#[source] std::io::Error),
 }
 
+/// How soon a ledger that could not be read is tried again.
+const LEDGER_RETRY: Duration = Duration::from_secs(1);
+
+/// Number of buckets.
+const ALL_BUCKETS: usize = 64;
+
 /// Larger than any message of the protocol: an oversize message should be kept aside and answered here, not vanish at the
 /// broker.
 const PACKET_BYTES_MAX: u32 = 256 * 1024;
@@ -80,29 +92,14 @@ pub struct Endpoint {
     /// `None` once it has resolved.
     engine_ended: Option<oneshot::Receiver<()>>,
     http: JoinHandle<()>,
-    ledger: Ledger,
+    vault: Vault,
 }
 
 impl Endpoint {
-    /// Opens the ledger, binds the HTTP port, starts the engine. The broker may come later.
+    /// Opens the ledger, binds the HTTP port, starts the engine. The broker may come later, and so may a PostgreSQL server.
     pub async fn start(config: EndpointConfig) -> Result<Self, EndpointError> {
         let roster = config.identity.as_deref().map(open_identity).transpose()?;
-        let StoreTarget::Sqlite(path) = &config.store;
-        let software = Text::lossy(concat!("sync-hq ", env!("CARGO_PKG_VERSION")));
-        let ledger_config = LedgerConfig {
-            path: path.clone(),
-            owner: Owner::Hq,
-            max_bytes: config.max_bytes,
-            software,
-            // Room for the engine's jobs and for HTTP writers beside them.
-            queue: JOBS_MAX + 64,
-        };
-        let (ledger, report) = Ledger::open(ledger_config, stamp())?;
-        tracing::info!(path = %path.display(), created = report.created, "ledger open");
-        if let Some(salvage) = &report.salvaged {
-            tracing::error!(evidence = %salvage.evidence.display(), kept = salvage.kept, lost = salvage.lost_hint,
-                "ledger was damaged: set aside and salvaged");
-        }
+        let vault = open_vault(&config)?;
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| EndpointError::Listen { address: config.listen, source })?;
@@ -113,27 +110,31 @@ impl Endpoint {
         let fleet = SharedFleet::new();
         let grown = Arc::new(GrownHeads::default());
         let noted = Arc::clone(&grown);
-        let vault = Vault::Sqlite(ledger.clone());
         vault.on_commit(move |note| noted.note(&note.heads));
 
         let (stop, stop_seen) = watch::channel(false);
-        let pipe = sync_mqtt::open(pipe_config(&config));
-        let (mut engine, inputs) =
-            Engine::new(pipe, vault.clone(), fleet.clone(), grown, config.sender, stop_seen.clone())?;
-        engine.set_roster(roster);
         let (ended, engine_ended) = oneshot::channel::<()>();
+        let identity = config.identity.clone();
+        let engines = Engines {
+            config,
+            vault: vault.clone(),
+            fleet: fleet.clone(),
+            grown,
+            ownership: vault.ownership(),
+            stop: stop_seen.clone(),
+        };
         let runtime = tokio::runtime::Handle::current();
-        // Its own thread, because it reads the ledger (briefly) between awaits and must not hold up the MQTT polling task.
+        // Its own thread, so that deciding much at once does not hold up the MQTT polling task.
         std::thread::Builder::new()
             .name("hq-engine".into())
             .spawn(move || {
-                runtime.block_on(engine.run(inputs));
+                runtime.block_on(engines.run(roster));
                 drop(ended);
             })
             .map_err(EndpointError::Thread)?;
-        let http = tokio::spawn(http::serve(listener, vault, fleet, stop_seen));
+        let http = tokio::spawn(http::serve(listener, vault.clone(), fleet, identity, stop_seen));
         tracing::info!(%address, "HTTP up");
-        Ok(Self { address, stop, engine_ended: Some(engine_ended), http, ledger })
+        Ok(Self { address, stop, engine_ended: Some(engine_ended), http, vault })
     }
 
     /// Address of the HTTP server.
@@ -141,9 +142,12 @@ impl Endpoint {
         self.address
     }
 
-    /// The ledger, for backups and limits while it is in use.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    /// The SQLite ledger, for backups and limits while it is in use; `None` on PostgreSQL.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        match &self.vault {
+            Vault::Sqlite(ledger) => Some(ledger),
+            Vault::Postgres(_) => None,
+        }
     }
 
     /// Waits until the engine ends by itself, which it does only by a fault.
@@ -163,9 +167,127 @@ impl Endpoint {
         if tokio::time::timeout(HTTP_STOP_WAIT, &mut self.http).await.is_err() {
             self.http.abort();
         }
-        let ledger = self.ledger;
+        let vault = self.vault;
         // The last handle joins the writer thread: not on a thread that serves others.
-        drop(tokio::task::spawn_blocking(move || drop(ledger)).await);
+        drop(tokio::task::spawn_blocking(move || drop(vault)).await);
+    }
+}
+
+/// One engine after another, for as long as the endpoint runs.
+struct Engines {
+    config: EndpointConfig,
+    vault: Vault,
+    fleet: SharedFleet,
+    grown: Arc<GrownHeads>,
+    ownership: watch::Receiver<Ownership>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Engines {
+    async fn run(mut self, mut roster: Option<Roster>) {
+        let mut stop = self.stop.clone();
+        while !*stop.borrow() {
+            let owned = self.ownership.borrow_and_update().clone();
+            self.show_owned(&owned);
+            let standby = owned.as_ref().is_some_and(BTreeSet::is_empty);
+            let heads = if standby { None } else { self.heads().await };
+            let Some(heads) = heads else {
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => {}
+                    _ = self.ownership.changed(), if standby => {}
+                    () = tokio::time::sleep(LEDGER_RETRY) => {}
+                }
+                continue;
+            };
+            let begun = Engine::new(
+                sync_mqtt::open(pipe_config(&self.config, &owned)),
+                (self.vault.clone(), &heads),
+                (self.fleet.clone(), Arc::clone(&self.grown)),
+                self.config.sender,
+                (stop.clone(), self.ownership.clone()),
+                owned,
+            );
+            let (mut engine, inputs) = match begun {
+                Ok(begun) => begun,
+                Err(error) => return tracing::error!(%error, "no thread for the engine's reads"),
+            };
+            engine.set_roster(roster.take());
+            let (ended, handed) = engine.run(inputs).await;
+            roster = handed;
+            match ended {
+                Ended::Moved => {}
+                Ended::Stopped | Ended::Fault => return,
+            }
+        }
+    }
+
+    /// The ends of all logs; `None`, and health says so, while the ledger does not answer.
+    async fn heads(&self) -> Option<Vec<HeadRow>> {
+        let vault = self.vault.clone();
+        let read = tokio::task::spawn_blocking(move || vault.reader()?.heads()).await;
+        let read = read.unwrap_or(Err(LedgerError::Closed));
+        let mut fleet = self.fleet.lock();
+        match read {
+            Ok(heads) => {
+                fleet.ledger.set(None);
+                Some(heads)
+            }
+            Err(error) => {
+                if fleet.ledger.set(Some(error.to_string())) {
+                    tracing::error!(%error, "ledger cannot be read: trying again");
+                }
+                None
+            }
+        }
+    }
+
+    /// What the people see of the buckets; stores of others are theirs to show.
+    fn show_owned(&self, owned: &Ownership) {
+        let mut fleet = self.fleet.lock();
+        if let Some(buckets) = owned {
+            fleet.stores.retain(|store, _| buckets.contains(&(store.0 % topic::BUCKETS)));
+            if buckets.is_empty() {
+                let fault = self.vault.fault();
+                fleet.ledger.set(fault);
+                fleet.broker.set(Some("standing by: this worker owns no bucket".to_owned()));
+            }
+        }
+        if fleet.owned != *owned {
+            tracing::info!(buckets = owned.as_ref().map(BTreeSet::len), "buckets owned");
+            fleet.owned = owned.clone();
+        }
+    }
+}
+
+/// Opens the ledger that the configuration names.
+fn open_vault(config: &EndpointConfig) -> Result<Vault, EndpointError> {
+    let software = Text::lossy(concat!("sync-hq ", env!("CARGO_PKG_VERSION")));
+    // Room for the engine's jobs and for HTTP writers beside them.
+    let queue = JOBS_MAX + 64;
+    match &config.store {
+        StoreTarget::Sqlite(path) => {
+            let ledger_config = LedgerConfig {
+                path: path.clone(),
+                owner: Owner::Hq,
+                max_bytes: config.max_bytes,
+                software,
+                queue,
+            };
+            let (ledger, report) = Ledger::open(ledger_config, stamp())?;
+            tracing::info!(path = %path.display(), created = report.created, "ledger open");
+            if let Some(salvage) = &report.salvaged {
+                tracing::error!(evidence = %salvage.evidence.display(), kept = salvage.kept, lost = salvage.lost_hint,
+                    "ledger was damaged: set aside and salvaged");
+            }
+            Ok(Vault::Sqlite(ledger))
+        }
+        StoreTarget::Postgres(url) => {
+            let all = PostgresConfig::new(url.as_str(), config.client_id.as_str());
+            let home = config.buckets.clone().unwrap_or_else(|| all.home.clone());
+            let (lease, renew, max_bytes) = (config.lease, config.lease / 3, config.max_bytes);
+            let postgres = PostgresConfig { home, lease, renew, max_bytes, software, queue, ..all };
+            Ok(Vault::Postgres(Postgres::open(postgres)?))
+        }
     }
 }
 
@@ -181,13 +303,16 @@ fn open_identity(folder: &Path) -> Result<Roster, EndpointError> {
     Ok(Roster::open(folder)?)
 }
 
-fn pipe_config(config: &EndpointConfig) -> PipeConfig {
+fn pipe_config(config: &EndpointConfig, owned: &Ownership) -> PipeConfig {
     let mut pipe = PipeConfig::new(&config.broker.host, config.broker.port, &config.client_id);
     pipe.keep_alive_s = config.keep_alive_s;
     pipe.backoff = config.backoff;
     pipe.inflight = 64;
     pipe.packet_bytes_max = PACKET_BYTES_MAX;
-    pipe.subscriptions = topic::hq_filters();
+    pipe.subscriptions = match owned {
+        Some(buckets) if buckets.len() < ALL_BUCKETS => topic::bucket_filters(buckets.iter().copied()),
+        _ => topic::hq_filters(),
+    };
     pipe.tls = config.identity.as_deref().map(tls_files);
     pipe
 }

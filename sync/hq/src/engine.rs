@@ -3,24 +3,27 @@
 //! Rules
 //! * Nothing here waits: ledger jobs answer through a channel, publishes go into the pipe's bounded queue or stay due.
 //! * At most [`JOBS_MAX`] jobs are under way. Then the engine stops taking events, and the broker and the stores slow down.
+//! * One engine serves one set of buckets: when the set changes it ends, and another one begins with what the ledger says.
 //! * What to do is decided by [`sync_core::replica::hq::Hub`]; the loop drives it. The hub hears of a block's outcome only
 //!   after the commit of the group that holds it, so an ack names committed events only.
 
 mod effects;
 mod jobs;
+mod reads;
 
 use crate::fleet::{STORES_MAX, SharedFleet};
 use crate::identity::Roster;
-use crate::vault::{Vault, VaultReader};
+use crate::vault::{Ownership, Vault};
+use reads::Reads;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use sync_core::SenderConfig;
 use sync_core::replica::hq::{Hub, HubConfig};
 use sync_core::replica::{Incoming, Position, Token};
-use sync_model::{Direction, LogId, Seq};
-use sync_mqtt::{Pipe, PipeEvent};
-use sync_store::{Ingested, LedgerError};
+use sync_core::{Block, Link, SenderConfig};
+use sync_model::{Direction, LogId, Seq, StoreId};
+use sync_mqtt::{Pipe, PipeEvent, topic};
+use sync_store::{HQ_LOG, HeadRow, Ingested, LedgerError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
@@ -40,7 +43,7 @@ pub(crate) struct GrownHeads {
 impl GrownHeads {
     /// Notes the heads of a commit.
     pub(crate) fn note(&self, heads: &[(LogId, Seq)]) {
-        let down = heads.iter().filter(|(log, _)| log.direction == Direction::Down);
+        let down = heads.iter().filter(|(log, _)| log.direction == Direction::Down && log.store != HQ_LOG);
         let mut waiting = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
         let before = waiting.len();
         waiting.extend(down.copied());
@@ -60,16 +63,32 @@ enum Done {
     Block { token: Token, block: Arc<Incoming>, result: Result<Ingested, LedgerError> },
     /// Something was noted (quarantine, verdict, watermark).
     Noted(Result<(), LedgerError>),
+    /// Records that were asked for.
+    Read { token: Token, block: Option<Block> },
+    /// A link that was asked for.
+    Link { token: Token, link: Option<Link> },
+}
+
+/// Why an engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// It owns other buckets now.
+    Moved,
+    /// The pipe ended by itself.
+    Fault,
 }
 
 /// Everything the loop owns.
 pub(crate) struct Engine {
     pipe: Pipe,
     ledger: Vault,
-    reader: VaultReader,
+    reads: Reads,
     fleet: SharedFleet,
     grown: Arc<GrownHeads>,
     hub: Hub,
+    owned: Ownership,
     outstanding: usize,
     done: mpsc::UnboundedSender<Done>,
     begun: Instant,
@@ -84,19 +103,24 @@ pub(crate) struct Inputs {
     /// Unbounded in type, bounded by [`JOBS_MAX`]: every job under way answers once.
     done: mpsc::UnboundedReceiver<Done>,
     stop: watch::Receiver<bool>,
+    ownership: watch::Receiver<Ownership>,
+}
+
+/// Whether a store's bucket is among the owned ones.
+pub(crate) fn owns(owned: &Ownership, store: StoreId) -> bool {
+    owned.as_ref().is_none_or(|buckets| buckets.contains(&(store.0 % topic::BUCKETS)))
 }
 
 impl Engine {
-    /// Loads the watermarks and readies the loop.
+    /// Readies the loop for the stores of the owned buckets, whose logs stand at `heads`.
     pub(crate) fn new(
         (pipe, events): (Pipe, mpsc::Receiver<PipeEvent>),
-        ledger: Vault,
-        fleet: SharedFleet,
-        grown: Arc<GrownHeads>,
+        (ledger, heads): (Vault, &[HeadRow]),
+        (fleet, grown): (SharedFleet, Arc<GrownHeads>),
         sender: SenderConfig,
-        stop: watch::Receiver<bool>,
-    ) -> Result<(Self, Inputs), LedgerError> {
-        let reader = ledger.reader()?;
+        (stop, ownership): (watch::Receiver<bool>, watch::Receiver<Ownership>),
+        owned: Ownership,
+    ) -> std::io::Result<(Self, Inputs)> {
         let config = HubConfig {
             sender,
             codec: sync_codec::PACKED,
@@ -105,25 +129,28 @@ impl Engine {
             ..HubConfig::default()
         };
         let mut hub = Hub::new(config);
-        for row in reader.heads()? {
+        let own = |row: &&HeadRow| row.log.store != HQ_LOG && owns(&owned, row.log.store);
+        for row in heads.iter().filter(own) {
             hub.load(0, Position { log: row.log, head: row.head, link: row.link, acked: row.acked });
             fleet.lock().store(row.log.store);
         }
         let (done_in, done) = mpsc::unbounded_channel();
+        let reads = Reads::start(ledger.clone(), done_in.clone())?;
         let engine = Self {
             pipe,
             ledger,
-            reader,
+            reads,
             fleet,
             grown,
             hub,
+            owned,
             outstanding: 0,
             done: done_in,
             begun: Instant::now(),
             probe_at: 0,
             roster: None,
         };
-        Ok((engine, Inputs { events, done, stop }))
+        Ok((engine, Inputs { events, done, stop, ownership }))
     }
 
     /// From now on, only stores of this roster are heard.
@@ -131,31 +158,32 @@ impl Engine {
         self.roster = roster;
     }
 
-    /// Runs until told to stop, or until the pipe ends.
-    pub(crate) async fn run(mut self, mut inputs: Inputs) {
+    /// Runs until told to stop, until other buckets are owned, or until the pipe ends. Hands the roster back.
+    pub(crate) async fn run(mut self, mut inputs: Inputs) -> (Ended, Option<Roster>) {
         let grown = Arc::clone(&self.grown);
-        loop {
+        let ended = loop {
             self.run_due();
             self.probe();
             self.follow_roster();
             self.show();
             let wake = self.wake();
             tokio::select! {
-                _ = inputs.stop.wait_for(|stop| *stop) => break,
+                _ = inputs.stop.wait_for(|stop| *stop) => break Ended::Stopped,
+                () = moved(&mut inputs.ownership, &self.owned) => break Ended::Moved,
                 done = inputs.done.recv() => if let Some(done) = done { self.handle_done(done) },
                 () = grown.grown.notified() => self.handle_grown(),
                 event = inputs.events.recv(), if self.outstanding < JOBS_MAX => match event {
                     Some(event) => self.handle_event(event),
-                    None => break,
+                    None => break Ended::Fault,
                 },
                 () = tokio::time::sleep_until(wake) => {}
             }
-        }
-        self.finish(inputs).await;
+        };
+        (ended, self.finish(inputs).await)
     }
 
     /// Lets the jobs under way commit, publishes their acks, says goodbye.
-    async fn finish(mut self, mut inputs: Inputs) {
+    async fn finish(mut self, mut inputs: Inputs) -> Option<Roster> {
         let drained = async {
             while self.outstanding > 0
                 && let Some(done) = inputs.done.recv().await
@@ -171,6 +199,13 @@ impl Engine {
         self.pipe.close().await;
         // Only now: a pipe without a receiver ends at once, flushed or not.
         drop(inputs);
+        self.reads.stop().await;
+        self.roster
+    }
+
+    /// Whether this engine serves a store.
+    fn serves(&self, store: StoreId) -> bool {
+        owns(&self.owned, store)
     }
 
     fn now(&self) -> u64 {
@@ -194,6 +229,10 @@ impl Engine {
     fn handle_grown(&mut self) {
         let now = self.now();
         for (log, head) in self.grown.take() {
+            // Of a bucket that was given away, or comes with the next engine.
+            if !owns(&self.owned, log.store) {
+                continue;
+            }
             self.hub.handle_head(now, log, head);
         }
     }
@@ -223,5 +262,12 @@ impl Engine {
         {
             self.fleet.lock().standings = roster.standings().clone();
         }
+    }
+}
+
+/// Waits until other buckets are owned. Where they cannot change, for ever.
+async fn moved(ownership: &mut watch::Receiver<Ownership>, owned: &Ownership) {
+    if ownership.wait_for(|now| now != owned).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

@@ -2,6 +2,7 @@
 //! Shared with the HTTP server; lost on restart, rebuilt from what the stores say.
 
 use crate::identity::Standing;
+use crate::vault::Ownership;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -78,6 +79,8 @@ pub(crate) struct Fleet {
     pub(crate) acks_waiting: usize,
     pub(crate) jobs_outstanding: usize,
     pub(crate) pipe: sync_mqtt::PipeStats,
+    /// The buckets that this process books; `None`: all.
+    pub(crate) owned: Ownership,
     /// How the stores of the registry stand; empty without one.
     pub(crate) standings: BTreeMap<StoreId, Standing>,
 }
@@ -106,6 +109,7 @@ impl SharedFleet {
             acks_waiting: 0,
             jobs_outstanding: 0,
             pipe: sync_mqtt::PipeStats::default(),
+            owned: None,
             standings: BTreeMap::new(),
         })))
     }

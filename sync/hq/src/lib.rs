@@ -18,6 +18,7 @@
 
 mod endpoint;
 mod engine;
+mod evidence;
 mod fleet;
 mod http;
 pub mod identity;
@@ -25,4 +26,4 @@ mod target;
 mod vault;
 
 pub use endpoint::{Endpoint, EndpointConfig, EndpointError};
-pub use target::{BrokerAddress, StoreTarget, TargetError, loopback};
+pub use target::{BrokerAddress, PostgresUrl, StoreTarget, TargetError, buckets, loopback};

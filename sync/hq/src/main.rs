@@ -4,11 +4,13 @@ mod ca;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use sync_core::SenderConfig;
-use sync_hq::{BrokerAddress, Endpoint, EndpointConfig, StoreTarget, loopback};
+use sync_hq::{BrokerAddress, Endpoint, EndpointConfig, StoreTarget, TargetError, loopback};
 use sync_mqtt::Backoff;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,7 +35,7 @@ enum Verb {
 
 #[derive(Args)]
 struct RunArgs {
-    /// The ledger: sqlite:PATH.
+    /// The ledger: sqlite:PATH, or postgres://USER[:PASSWORD]@HOST:PORT/DATABASE.
     #[arg(long)]
     store: StoreTarget,
     /// The MQTT broker: HOST:PORT.
@@ -42,7 +44,13 @@ struct RunArgs {
     /// Loopback address of the HTTP server; port 0 lets the system choose.
     #[arg(long, value_parser = loopback, default_value = "127.0.0.1:8480")]
     listen: SocketAddr,
-    /// MQTT client id; two endpoints on one broker need two.
+    /// PostgreSQL: buckets of this worker's own, for example 0-31; those of a dead worker are taken over. Default: all.
+    #[arg(long, value_parser = bucket_list)]
+    buckets: Option<Buckets>,
+    /// PostgreSQL: silence after which other workers take this one's buckets, in milliseconds.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
+    lease_ms: u64,
+    /// MQTT client id, and the worker's name in PostgreSQL's leases; two endpoints on one broker need two.
     #[arg(long, default_value = "sync-hq")]
     client_id: String,
     /// MQTT keep-alive in seconds.
@@ -57,6 +65,14 @@ struct RunArgs {
     /// Folder made by `sync-hq ca init`: speak mutual TLS, hear enrolled stores only. Without it: plain MQTT, every store.
     #[arg(long)]
     identity: Option<PathBuf>,
+}
+
+/// Buckets of a command line. A type of its own, because clap takes a collection for a repeated argument.
+#[derive(Clone, Debug)]
+struct Buckets(BTreeSet<i16>);
+
+fn bucket_list(text: &str) -> Result<Buckets, TargetError> {
+    sync_hq::buckets(text).map(Buckets)
 }
 
 #[tokio::main]
@@ -91,6 +107,8 @@ async fn run(args: RunArgs) -> anyhow::Result<()> {
         max_bytes: args.max_bytes,
         broker: args.broker,
         client_id: args.client_id,
+        buckets: args.buckets.map(|buckets| buckets.0),
+        lease: Duration::from_millis(args.lease_ms),
         keep_alive_s: args.keep_alive_s,
         backoff: Backoff { max_ms: args.reconnect_max_ms, ..Backoff::default() },
         listen: args.listen,

@@ -1,5 +1,6 @@
 //! What the command line may name: the ledger, the broker, the HTTP address. Refusals say what is supported.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,14 +10,55 @@ use std::str::FromStr;
 pub enum StoreTarget {
     /// One SQLite file.
     Sqlite(PathBuf),
+    /// A PostgreSQL database, by its address.
+    Postgres(PostgresUrl),
+}
+
+/// Address of a PostgreSQL database. It may hold a password: not for logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl(String);
+
+impl PostgresUrl {
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PostgresUrl(..)")
+    }
+}
+
+/// Buckets from a list like `0-31,40`; each is 0 to 63.
+pub fn buckets(text: &str) -> Result<BTreeSet<i16>, TargetError> {
+    let refuse = || TargetError::Buckets(text.to_owned());
+    let number = |text: &str| match text.parse::<i16>() {
+        Ok(bucket @ 0..=63) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(bucket),
+        _ => Err(refuse()),
+    };
+    let mut buckets = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(refuse());
+        }
+        buckets.extend(first..=last);
+    }
+    Ok(buckets)
 }
 
 /// Why a command line value is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// Not a ledger this build can open.
-    #[error("ledger '{0}': supported is sqlite:PATH (other engines are not built yet)")]
+    #[error("ledger '{0}': expected sqlite:PATH or postgres://USER@HOST:PORT/DATABASE")]
     Store(String),
+    /// Not a list of buckets.
+    #[error("buckets '{0}': expected numbers and ranges from 0 to 63, for example 0-31 or 5,40-63")]
+    Buckets(String),
     /// Not a broker address.
     #[error("broker '{0}': expected HOST:PORT, for example 127.0.0.1:1883 or [::1]:1883")]
     Broker(String),
@@ -32,7 +74,11 @@ impl FromStr for StoreTarget {
     fn from_str(text: &str) -> Result<Self, TargetError> {
         match text.split_once(':') {
             Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
-            _ => Err(TargetError::Store(text.to_owned())),
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") && rest.len() > 2 => {
+                Ok(Self::Postgres(PostgresUrl(text.to_owned())))
+            }
+            Some((scheme, _)) => Err(TargetError::Store(format!("{scheme}:..."))),
+            None => Err(TargetError::Store(text.to_owned())),
         }
     }
 }
@@ -75,11 +121,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_sqlite_paths_are_ledgers() {
+    fn ledgers_are_files_or_databases() {
         assert_eq!("sqlite:/var/hq.db".parse(), Ok(StoreTarget::Sqlite("/var/hq.db".into())));
-        for text in ["", "sqlite", "sqlite:", "/var/hq.db", "postgres://hq", "SQLITE:/x"] {
-            let error = text.parse::<StoreTarget>().unwrap_err();
-            assert!(error.to_string().contains("supported is sqlite:PATH"), "{error}");
+        let url = "postgres://hq:secret@127.0.0.1:5432/hq";
+        let parsed: StoreTarget = url.parse().unwrap();
+        assert!(matches!(&parsed, StoreTarget::Postgres(found) if found.as_str() == url));
+        assert!(!format!("{parsed:?}").contains("secret"));
+        for text in [
+            "",
+            "sqlite",
+            "sqlite:",
+            "/var/hq.db",
+            "postgres:",
+            "postgres://",
+            "mysql://secret/x",
+            "SQLITE:/x",
+        ] {
+            let error = text.parse::<StoreTarget>().unwrap_err().to_string();
+            assert!(error.contains("expected sqlite:PATH or postgres:"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_numbers_and_ranges() {
+        assert_eq!(buckets("0-63").unwrap().len(), 64);
+        assert_eq!(buckets("5,7-9,7").unwrap(), BTreeSet::from([5, 7, 8, 9]));
+        for text in ["", "64", "-1", "3-1", "1-", "a", "1;2", "+1", "0-64", "1,,2"] {
+            assert_eq!(buckets(text), Err(TargetError::Buckets(text.into())));
         }
     }
 

@@ -3,25 +3,31 @@
 //! Contract
 //! * A reply runs once, after the commit of the transaction that holds the job, or with the error. No reply, no promise.
 //! * Jobs are named ([`Note`], [`Order`]) and not code, because a transaction of PostgreSQL cannot run a closure over SQLite.
-//! * Both engines give the same answers to the same jobs: one set of checks runs against both.
+//! * Both engines give the same answers to the same jobs: one set of checks runs against both (`sync/postgres/tests`,
+//!   `tests/engines.rs`).
+//! * A SQLite ledger is one process's. A PostgreSQL ledger has several workers: each books the stores of the buckets it owns
+//!   ([`Vault::ownership`]), and carries orders for the others to their owner.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use sync_core::replica::{Incoming, Ingested};
+use sync_core::replica::{Incoming, IngestOutcome, Ingested};
 use sync_core::{Ack, Block, Link};
+use sync_evidence::Seal;
 use sync_model::{
-    Article, DeviceEntry, DeviceId, Epoch, Event, EventId, LogId, Milli, RegisterValue, Seq, Sku, Stamp,
-    StoreId, Text, UnixMillis,
+    Article, BusinessDay, DeviceEntry, DeviceId, Event, EventId, LogId, Milli, Seq, Sku, Stamp, StoreId,
+    UnixMillis,
 };
+pub(crate) use sync_postgres::{Check, Order, Reply};
+use sync_postgres::{Evidence, LeaseRow, Postgres, PostgresReader};
 use sync_store::{
     CommitNote, ConflictRow, HeadRow, KindCount, Ledger, LedgerError, MoneyRow, QuarantineCounts,
-    QuarantineRow, Reader, RegisterRow, RightsRow, StockRow, StoredEvent, TransferRow, VerifyReport,
+    QuarantineRow, Reader, Refusal, RegisterRow, RightsRow, RootRow, StatementRow, StockRow, StoredEvent,
+    TransferRow, VerifyReport,
 };
+use tokio::sync::watch;
 
 /// Rows and bytes per row that a trial writes and removes again: enough to need new pages.
 const PROBE: (u8, usize) = (8, 4_096);
-
-/// Called once, on the ledger's thread.
-pub(crate) type Reply<T> = Box<dyn FnOnce(Result<T, LedgerError>) + Send>;
 
 /// What the engine has noted.
 #[derive(Debug)]
@@ -38,42 +44,38 @@ pub(crate) enum Note {
     Probe,
 }
 
-/// What people order for a store.
-#[derive(Clone, Debug)]
-pub(crate) enum Order {
-    /// Events into HQ's log for it, all or none.
-    Append { store: StoreId, events: Vec<Event> },
-    /// Rights from the pool to its newest epoch.
-    Grant { stamp: Stamp, store: StoreId, sku: Sku, quantity: Milli },
-    /// An epoch may promise no more.
-    Fence { stamp: Stamp, store: StoreId, epoch: Epoch },
-    /// One of its registers.
-    #[allow(dead_code, reason = "no route writes registers for a store yet")]
-    WriteRegister { stamp: Stamp, store: StoreId, name: Text<64>, value: RegisterValue },
-    /// A device of its registry; `None` removes it.
-    #[allow(dead_code, reason = "no route writes the registry for a store yet")]
-    ChangeRegistry { stamp: Stamp, store: StoreId, device: DeviceId, entry: Option<DeviceEntry> },
-}
+/// The buckets that this process books; `None`: all, for as long as it runs.
+pub(crate) type Ownership = Option<BTreeSet<u32>>;
 
 /// An open ledger. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) enum Vault {
     /// One SQLite file.
     Sqlite(Ledger),
+    /// A PostgreSQL database, as one of its workers.
+    Postgres(Postgres),
 }
 
 impl Vault {
-    /// Takes in a block. [`LedgerError::Busy`] when the queue is full: then `reply` does not run.
+    /// Takes in a block; `check` judges the end that it leads to before it is final. [`LedgerError::Busy`] when the queue is
+    /// full: then `reply` does not run.
     pub(crate) fn take_in(
         &self,
         block: Arc<Incoming>,
         stamp: Stamp,
+        check: Option<Check>,
         reply: Reply<Ingested>,
     ) -> Result<(), LedgerError> {
         match self {
-            Self::Sqlite(ledger) => {
-                ledger.submit(move |draft| draft.take_in(&block, stamp).map(|taken| taken.ingested), reply)
-            }
+            Self::Sqlite(ledger) => ledger.submit(
+                move |draft| {
+                    let ingested = draft.take_in(&block, stamp)?.ingested;
+                    judge(&block, &ingested, check.as_ref())?;
+                    Ok(ingested)
+                },
+                reply,
+            ),
+            Self::Postgres(ledger) => ledger.take_in(&block, stamp, check, reply),
         }
     }
 
@@ -97,6 +99,17 @@ impl Vault {
                 },
                 reply,
             ),
+            Self::Postgres(ledger) => match note {
+                Note::Acked(ack) => ledger.acked(ack, reply),
+                Note::Quarantine { source, code, detail, raw, received } => {
+                    ledger.quarantine(Evidence { source, code, detail, raw, received }, reply)
+                }
+                Note::Say { store, event } => {
+                    ledger.append_down(store, vec![event], Box::new(move |said| reply(said.map(drop))))
+                }
+                Note::CloseDown(log) => ledger.close_down(log, reply),
+                Note::Probe => ledger.probe(reply),
+            },
         }
     }
 
@@ -118,6 +131,7 @@ impl Vault {
                     draft.change_registry(stamp, store, device, entry).map(|id| vec![id])
                 }
             }),
+            Self::Postgres(ledger) => ledger.order(order),
         }
     }
 
@@ -125,6 +139,7 @@ impl Vault {
     pub(crate) fn reader(&self) -> Result<VaultReader, LedgerError> {
         match self {
             Self::Sqlite(ledger) => ledger.reader().map(VaultReader::Sqlite),
+            Self::Postgres(ledger) => ledger.reader().map(VaultReader::Postgres),
         }
     }
 
@@ -132,6 +147,7 @@ impl Vault {
     pub(crate) fn verify(&self) -> Result<VerifyReport, LedgerError> {
         match self {
             Self::Sqlite(ledger) => ledger.verify(),
+            Self::Postgres(ledger) => ledger.verify(),
         }
     }
 
@@ -139,7 +155,45 @@ impl Vault {
     pub(crate) fn on_commit(&self, hook: impl Fn(&CommitNote) + Send + 'static) {
         match self {
             Self::Sqlite(ledger) => ledger.on_commit(hook),
+            Self::Postgres(ledger) => ledger.on_commit(hook),
         }
+    }
+
+    /// The buckets that this process books, now and whenever they change.
+    pub(crate) fn ownership(&self) -> watch::Receiver<Ownership> {
+        let Self::Postgres(ledger) = self else { return watch::channel(None).1 };
+        let named = |owned: &BTreeSet<i16>| -> Ownership {
+            Some(owned.iter().filter_map(|bucket| u32::try_from(*bucket).ok()).collect())
+        };
+        let (tell, told) = watch::channel(Some(BTreeSet::new()));
+        let tell = Arc::new(tell);
+        let hook = Arc::clone(&tell);
+        ledger.on_ownership(move |owned| drop(hook.send_replace(named(owned))));
+        // What was owned before the hook was there.
+        tell.send_if_modified(|known| {
+            let owned = named(&ledger.owned());
+            let news = *known != owned;
+            *known = owned;
+            news
+        });
+        told
+    }
+
+    /// Why no job can succeed at this moment, as far as that is known without trying.
+    pub(crate) fn fault(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(ledger) => ledger.fault(),
+        }
+    }
+}
+
+/// A signature that does not hold refuses the whole block.
+fn judge(block: &Incoming, ingested: &Ingested, check: Option<&Check>) -> Result<(), Refusal> {
+    let Ack { log, upto, link, .. } = ingested.ack;
+    match (check, ingested.outcome) {
+        (Some(check), IngestOutcome::Applied { last, .. }) if last == block.last() => check(log, upto, link),
+        _ => Ok(()),
     }
 }
 
@@ -148,19 +202,32 @@ impl Vault {
 pub(crate) enum VaultReader {
     /// See [`Vault::Sqlite`].
     Sqlite(Reader),
+    /// See [`Vault::Postgres`].
+    Postgres(PostgresReader),
 }
 
 type Answer<T> = Result<T, LedgerError>;
 
+impl VaultReader {
+    /// Who owns which bucket, where several workers share a ledger.
+    pub(crate) fn leases(&self) -> Answer<Vec<LeaseRow>> {
+        match self {
+            Self::Sqlite(_) => Ok(Vec::new()),
+            Self::Postgres(reader) => reader.leases(),
+        }
+    }
+}
+
 /// One question for both engines.
 macro_rules! questions {
-    ($($(#[$doc:meta])* fn $name:ident(&self $(, $arg:ident: $kind:ty)*) -> $out:ty;)*) => {
+    ($($(#[$meta:meta])* fn $name:ident(&self $(, $arg:ident: $kind:ty)*) -> $out:ty;)*) => {
         impl VaultReader {
             $(
-                $(#[$doc])*
+                $(#[$meta])*
                 pub(crate) fn $name(&self $(, $arg: $kind)*) -> Answer<$out> {
                     match self {
                         Self::Sqlite(reader) => reader.$name($($arg),*),
+                        Self::Postgres(reader) => reader.$name($($arg),*),
                     }
                 }
             )*
@@ -202,9 +269,19 @@ questions! {
     /// Every transfer that is not finished.
     fn transfers(&self) -> Vec<TransferRow>;
     /// Registers of a store.
-    #[allow(dead_code, reason = "no route shows registers yet")]
     fn registers(&self, store: StoreId) -> Vec<RegisterRow>;
     /// The device registry of a store.
-    #[allow(dead_code, reason = "no route shows the registry yet")]
     fn registry(&self, store: StoreId) -> Vec<(DeviceId, DeviceEntry)>;
+    /// The newest seal of every log that has one.
+    fn seals(&self) -> Vec<Seal>;
+    /// Statements of a store, newest day first.
+    fn statements(&self, store: StoreId, count: usize) -> Vec<StatementRow>;
+    /// Statements of a store about which HQ still has something to do, oldest day first.
+    fn open_statements(&self, store: StoreId) -> Vec<StatementRow>;
+    /// One statement.
+    fn statement(&self, store: StoreId, day: BusinessDay) -> Option<StatementRow>;
+    /// HQ's day roots, newest first.
+    fn roots(&self, count: usize) -> Vec<RootRow>;
+    /// One day root by its number.
+    fn root(&self, number: u64) -> Option<RootRow>;
 }

@@ -26,6 +26,8 @@ async fn a_full_ledger_stops_acknowledging_says_so_and_resumes_by_itself() {
         max_bytes: Some(400_000),
         broker: BrokerAddress { host: "127.0.0.1".into(), port: broker.port() },
         client_id: "hq".into(),
+        buckets: None,
+        lease: std::time::Duration::from_secs(10),
         keep_alive_s: 30,
         backoff: Backoff { min_ms: 20, max_ms: 200 },
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -50,7 +52,7 @@ async fn a_full_ledger_stops_acknowledging_says_so_and_resumes_by_itself() {
     assert!(body["ledger"]["fault"].as_str().unwrap().contains("full"), "{body}");
     assert!(!store.settled());
 
-    endpoint.ledger().set_max_bytes(None).unwrap();
+    endpoint.ledger().unwrap().set_max_bytes(None).unwrap();
     until("health is fine again", || health().0 == 200).await;
     until("everything settles", || store.settled()).await;
     endpoint.stop().await;
@@ -85,7 +87,11 @@ fn command_lines_that_name_what_is_not_there_are_refused_with_the_expectation() 
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains(expected), "{text}");
     };
-    refused(&["run", "--store", "postgres://hq", "--broker", "h:1"], "supported is sqlite:PATH");
+    refused(&["run", "--store", "mysql://hq", "--broker", "h:1"], "expected sqlite:PATH or postgres://");
+    refused(
+        &["run", "--store", "postgres://hq@h/hq", "--broker", "h:1", "--buckets", "3-64"],
+        "numbers and ranges from 0 to 63",
+    );
     refused(&["run", "--store", "sqlite:x", "--broker", "h"], "expected HOST:PORT");
     refused(
         &["run", "--store", "sqlite:x", "--broker", "h:1", "--listen", "0.0.0.0:80"],

@@ -1,15 +1,18 @@
 //! Doing what the hub asks for: publishing, reading, ledger jobs; and what the people see of it.
 
+use super::reads::Ask;
 use super::{Done, Engine};
 use crate::fleet::{now_unix, stamp};
-use crate::vault::Note;
+use crate::vault::{Check, Note};
 use std::sync::Arc;
 use sync_core::replica::{
     Alarm, Effect, Incoming, IngestFailure, Leaf, Origin, Publish, Sign, Token, Unsent, What,
 };
-use sync_core::{Block, Message, SendRange};
+use sync_core::{Block, Message};
+use sync_evidence::{PublicKey, Seal};
 use sync_model::{Command, Event, EventId, StoreId, Text, Verdict};
 use sync_mqtt::{PipeError, topic};
+use sync_store::Refusal;
 
 impl Engine {
     /// Does everything that is due, as far as it can be done now.
@@ -24,17 +27,8 @@ impl Engine {
     fn run_effect(&mut self, now: u64, effect: Effect) {
         match effect {
             Effect::Publish(publish) => self.publish(now, publish),
-            Effect::ReadBlock { token, range } => {
-                let block = self.read_block(range);
-                self.hub.handle_block(now, token, block);
-            }
-            Effect::CompareLink { token, log, at } => {
-                let link = self.reader.link(log, at).unwrap_or_else(|error| {
-                    tracing::error!(%log, %error, "cannot read HQ's own log");
-                    None
-                });
-                self.hub.handle_link(now, token, link);
-            }
+            Effect::ReadBlock { token, range } => self.reads.ask(Ask::Block { token, range }),
+            Effect::CompareLink { token, log, at } => self.reads.ask(Ask::Link { token, log, at }),
             Effect::Ingest { token, store, block } => self.submit_block(token, store, block),
             Effect::Preview { store, block } => {
                 tracing::debug!(%store, log = %block.log, first = %block.first, last = %block.last(), "ahead of its turn");
@@ -61,18 +55,10 @@ impl Engine {
         }
     }
 
-    fn read_block(&self, range: SendRange) -> Option<Block> {
-        let SendRange { log, first, max_records, max_bytes } = range;
-        self.reader.block(log, first, max_records, max_bytes).unwrap_or_else(|error| {
-            tracing::error!(%log, %error, "cannot read a log that is to be sent");
-            None
-        })
-    }
-
     /// Hands a message to the pipe.
     fn publish(&mut self, now: u64, publish: Publish) {
         let topic = topic::name(publish.store, publish.leaf);
-        let mode = if publish.retained { sync_mqtt::Publish::Retained } else { sync_mqtt::Publish::Live };
+        let mode = sync_mqtt::Publish::of(publish.retained, publish.light());
         let why = match self.pipe.try_publish(&topic, publish.message.clone(), mode) {
             Ok(()) => {
                 let counters = &mut self.fleet.lock().counters;
@@ -101,13 +87,32 @@ impl Engine {
         let block = Arc::clone(&job);
         // The loop outlives its jobs except at a stop, when nobody waits for the answer.
         let reply = Box::new(move |result| drop(done.send(Done::Block { token, block, result })));
-        let submitted = self.ledger.take_in(job, stamp, reply);
+        let check = self.seal_check(store, job.seal);
+        let submitted = self.ledger.take_in(job, stamp, check, reply);
         if submitted.is_err() {
             tracing::debug!(%store, %log, %first, %last, "block not taken: the store sends it again");
             let now = self.now();
             self.hub.handle_ingested(now, token, Err(IngestFailure::Unavailable));
         }
         self.count_submit(submitted);
+    }
+
+    /// How a block's signature is judged: by every key that the registry has for the store and that is in force. Without an
+    /// identity there are no keys, and a signature is only kept.
+    fn seal_check(&self, store: StoreId, seal: Option<[u8; 64]>) -> Option<Check> {
+        let (roster, signature) = (self.roster.as_ref()?, seal?);
+        let keys: Vec<PublicKey> =
+            roster.keys(store).iter().filter_map(|key| PublicKey::from_bytes(key).ok()).collect();
+        Some(Arc::new(move |log, upto, link| {
+            let seal = Seal { log, upto, link, signature };
+            match keys.iter().any(|key| seal.verify(*key).is_ok()) {
+                true => Ok(()),
+                false => {
+                    let detail = format!("the signature over {log} at {upto} is by no key of store {store}");
+                    Err(Refusal::new("bad-seal", detail))
+                }
+            }
+        }))
     }
 
     fn submit_verdict(&mut self, store: StoreId, code: &str, detail: &str, of: Option<EventId>) {
@@ -166,6 +171,9 @@ impl Engine {
             Alarm::Contradiction { log, at, code } => {
                 tracing::error!(%log, %at, code, "a store's log contradicts what is stored");
             }
+            Alarm::Truncated { log, wanted, floor } => {
+                tracing::error!(%log, %wanted, %floor, "a store asks for records that are gone here");
+            }
             Alarm::PeerRegressed { log, upto } => {
                 tracing::warn!(%log, %upto, "a store has less than it acknowledged")
             }
@@ -180,6 +188,9 @@ impl Engine {
             self.fleet.lock().counters.bad += 1;
             return self.hub.handle_stray(now, topic_name, payload);
         };
+        if !self.serves(store) {
+            return tracing::debug!(%store, "a message for another worker");
+        }
         // What a will or a cleared topic says is no word of the store.
         let heard = leaf == Leaf::Presence || payload.is_empty();
         match self.roster.as_mut().filter(|_| !heard).and_then(|roster| roster.refusal(store)) {

@@ -13,6 +13,12 @@ impl Engine {
     /// Tries a failing ledger now and then, so that health recovers without traffic.
     pub(super) fn probe(&mut self) {
         let now = self.now();
+        if let Some(fault) = self.ledger.fault() {
+            let mut fleet = self.fleet.lock();
+            if fleet.ledger.set(Some(fault.clone())) {
+                tracing::error!(fault, "ledger fails: nothing is acknowledged until it works again");
+            }
+        }
         if self.fleet.lock().ledger.fault.is_none() || now < self.probe_at {
             return;
         }
@@ -36,8 +42,13 @@ impl Engine {
     }
 
     pub(super) fn handle_done(&mut self, done: Done) {
-        self.outstanding -= 1;
+        let now = self.now();
+        if matches!(done, Done::Block { .. } | Done::Noted(_)) {
+            self.outstanding -= 1;
+        }
         match done {
+            Done::Read { token, block } => self.hub.handle_block(now, token, block),
+            Done::Link { token, link } => self.hub.handle_link(now, token, link),
             Done::Block { token, block, result } => self.handle_block_done(token, &block, result),
             Done::Noted(Ok(())) => self.note_health(Ok(())),
             Done::Noted(Err(error)) => self.note_health(Err(&error)),
@@ -94,6 +105,8 @@ impl Engine {
                     tracing::info!("ledger works again: acknowledging");
                 }
             }
+            // Another worker has the bucket: this one hears of it in a moment.
+            Err(error @ LedgerError::Elsewhere { .. }) => tracing::debug!(%error, "not booked here"),
             // The job was at fault, not the ledger.
             Err(LedgerError::Refused(refusal)) => tracing::warn!(%refusal, "ledger refused a note"),
             Err(error) => {

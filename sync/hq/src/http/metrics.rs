@@ -5,10 +5,14 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use sync_model::Direction;
+use sync_store::HQ_LOG;
 
 /// Counters and gauges.
 pub(super) async fn metrics(State(app): Shared) -> Result<Response, Failure> {
-    let (heads, quarantine) = app.read(|reader| Ok((reader.heads()?, reader.quarantine_counts()?))).await?;
+    let (mut heads, quarantine) =
+        app.read(|reader| Ok((reader.heads()?, reader.quarantine_counts()?))).await?;
+    heads.retain(|row| row.log.store != HQ_LOG);
+    let tally = app.office.tally();
     let sum = |direction: Direction| -> u64 {
         heads.iter().filter(|row| row.log.direction == direction).map(|row| row.head.0).sum()
     };
@@ -23,7 +27,7 @@ pub(super) async fn metrics(State(app): Shared) -> Result<Response, Failure> {
     let counters = fleet.counters;
     let pipe = fleet.pipe;
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let rows: [(&str, &str, &str, u64); 28] = [
+    let rows: [(&str, &str, &str, u64); 33] = [
         ("broker_up", "gauge", "Broker connection", u64::from(fleet.broker.fault.is_none())),
         ("ledger_ok", "gauge", "Ledger takes commits", u64::from(fleet.ledger.fault.is_none())),
         ("stores", "gauge", "Stores heard of", count(fleet.stores.len())),
@@ -62,6 +66,16 @@ pub(super) async fn metrics(State(app): Shared) -> Result<Response, Failure> {
         ),
         ("down_blocks_total", "counter", "Blocks sent to stores", counters.down_blocks),
         ("mqtt_connects_total", "counter", "Broker connections that came up", pipe.connects),
+        (
+            "statements_open",
+            "gauge",
+            "Statements that HQ still has to answer or to put into a root",
+            tally.open,
+        ),
+        ("statements_countersigned_total", "counter", "Statements countersigned", tally.countersigned),
+        ("statements_disputed_total", "counter", "Statements disputed", tally.disputed),
+        ("day_roots_total", "counter", "Day roots made", tally.roots),
+        ("day_root_newest", "gauge", "Number of the newest day root", tally.newest_root),
     ];
     drop(fleet);
     let mut text = String::new();

@@ -4,11 +4,14 @@
 //! a loopback `Host`, and a body needs `Content-Type: application/json`, which makes browsers ask first (and be refused).
 
 mod metrics;
+mod overrides;
 mod read;
 mod shared;
+mod statements;
 mod view;
 mod write;
 
+use crate::evidence::{self, Keys, Office};
 use crate::fleet::SharedFleet;
 use crate::vault::{Vault, VaultReader};
 use axum::Router;
@@ -18,6 +21,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use sync_model::StoreId;
@@ -43,6 +47,9 @@ pub(crate) struct App {
     articles: Mutex<()>,
     /// One verification at a time: it reads the whole file.
     verify: Mutex<()>,
+    /// One statement at a time: it reads a store's whole log.
+    statements: Mutex<()>,
+    office: Arc<Office>,
 }
 
 /// Serves until told to stop.
@@ -50,18 +57,30 @@ pub(crate) async fn serve(
     listener: TcpListener,
     ledger: Vault,
     fleet: SharedFleet,
+    identity: Option<PathBuf>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let keys = identity.as_deref().map(Keys::open).transpose().unwrap_or_else(|error| {
+        tracing::error!(%error, "HQ's key cannot be used: statements are not answered");
+        None
+    });
+    let office = Arc::new(Office::new(ledger.clone(), keys));
+    let answering = tokio::spawn(evidence::run(Arc::clone(&office), stop.clone()));
     let app = Arc::new(App {
         ledger,
         fleet,
         turns: Arc::new(Semaphore::new(TURNS_MAX)),
         articles: Mutex::new(()),
         verify: Mutex::new(()),
+        statements: Mutex::new(()),
+        office,
     });
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
     if let Err(error) = axum::serve(listener, router(app)).with_graceful_shutdown(stopped).await {
         tracing::error!(%error, "HTTP server ended");
+    }
+    if let Err(error) = answering.await {
+        tracing::error!(%error, "the office of statements ended by a fault");
     }
 }
 
@@ -70,6 +89,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/", get(|| async { page() }))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/health", get(read::health))
+        .route("/v1/workers", get(read::workers))
         .route("/v1/stores", get(read::stores))
         .route("/v1/stores/{id}/events", get(read::events))
         .route("/v1/stores/{id}/stock", get(read::stock))
@@ -84,6 +104,16 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/stores/{id}/conflicts/{conflict}/settle", post(shared::settle))
         .route("/v1/stores/{id}/articles", post(write::articles))
         .route("/v1/stores/{id}/commands", post(write::commands))
+        .route("/v1/stores/{id}/overrides", get(overrides::overrides).post(overrides::write_override))
+        .route("/v1/stores/{id}/registry", get(overrides::registry).post(overrides::change_registry))
+        .route("/v1/stores/{id}/statements", get(statements::list))
+        .route("/v1/stores/{id}/statements/{day}", get(statements::show))
+        .route("/v1/days/{day}", get(statements::day))
+        .route("/v1/days/{day}/root", post(statements::make_root))
+        .route("/v1/roots", get(statements::roots))
+        .route("/v1/roots/{number}", get(statements::root))
+        .route("/v1/keys", get(statements::keys))
+        .route("/v1/seals", get(statements::seals))
         .route("/v1/verify", post(write::verify))
         .fallback(|| async { Failure::new(StatusCode::NOT_FOUND, "not-found", "no such path") })
         .method_not_allowed_fallback(|| async {
@@ -158,6 +188,7 @@ impl From<LedgerError> for Failure {
             }
             LedgerError::Full { .. } => Self::new(StatusCode::INSUFFICIENT_STORAGE, "ledger-full", message),
             LedgerError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message),
+            LedgerError::Elsewhere { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "elsewhere", message),
             LedgerError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "closed", message),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", message),
         }

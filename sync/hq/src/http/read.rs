@@ -7,9 +7,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use sync_model::{Direction, Epoch, Kind, Seq, Sku, StoreId};
-use sync_store::{HeadRow, KindCount};
+use sync_store::{HQ_LOG, HeadRow, KindCount};
 
 /// Events in one answer.
 const EVENTS_MAX: usize = 500;
@@ -39,6 +39,7 @@ pub(super) async fn health(State(app): Shared) -> (StatusCode, Json<Value>) {
         "version": env!("CARGO_PKG_VERSION"),
         "broker": broker,
         "ledger": condition(&fleet.ledger),
+        "buckets": fleet.owned.as_ref().map(BTreeSet::len),
         "acks_waiting": fleet.acks_waiting,
         "jobs_outstanding": fleet.jobs_outstanding,
         "certificates": view::standing_counts(&fleet.standings),
@@ -52,7 +53,7 @@ pub(super) async fn stores(State(app): Shared) -> Answer {
     let (heads, counts, quarantine) =
         app.read(|reader| Ok((reader.heads()?, reader.counts()?, reader.quarantine_counts()?))).await?;
     let mut heads_of: BTreeMap<StoreId, Vec<HeadRow>> = BTreeMap::new();
-    for row in heads {
+    for row in heads.into_iter().filter(|row| row.log.store != HQ_LOG) {
         heads_of.entry(row.log.store).or_default().push(row);
     }
     let mut events_of: BTreeMap<StoreId, u64> = BTreeMap::new();
@@ -127,6 +128,23 @@ fn store_json(store: StoreId, view: &StoreView, heads: &[HeadRow], events: u64) 
     })
 }
 
+/// `GET /v1/workers`: who owns which bucket, where several workers share a ledger; empty where one process has it.
+pub(super) async fn workers(State(app): Shared) -> Answer {
+    let leases = app.read(|reader| reader.leases()).await?;
+    let mut workers: BTreeMap<&str, (Vec<i16>, bool)> = BTreeMap::new();
+    for lease in &leases {
+        let Some(owner) = lease.owner.as_deref() else { continue };
+        let (buckets, alive) = workers.entry(owner).or_default();
+        buckets.push(lease.bucket);
+        *alive |= !lease.expired;
+    }
+    let workers: Vec<Value> = workers
+        .iter()
+        .map(|(name, (buckets, alive))| json!({"worker": name, "alive": alive, "buckets": buckets}))
+        .collect();
+    Ok(Json(json!({"schema": "steelyard.hq-workers/1", "workers": workers})))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventsQuery {
@@ -170,7 +188,7 @@ pub(super) async fn events(
 }
 
 /// Refuses a store that HQ has nothing of.
-async fn known(app: &App, store: StoreId) -> Result<(), Failure> {
+pub(super) async fn known(app: &App, store: StoreId) -> Result<(), Failure> {
     let known = app.read(move |reader| Ok(reader.heads()?.iter().any(|row| row.log.store == store))).await?;
     if known {
         Ok(())

@@ -18,6 +18,8 @@ const TELL_MS: u64 = 60_000;
 pub(crate) struct Roster {
     path: PathBuf,
     standings: BTreeMap<StoreId, Standing>,
+    /// Keys in force, by store.
+    keys: BTreeMap<StoreId, Vec<[u8; 32]>>,
     /// Time and length of the file that was read.
     mark: Option<(SystemTime, u64)>,
     look_at: u64,
@@ -30,8 +32,9 @@ impl Roster {
     pub(crate) fn open(folder: &Path) -> Result<Self, RegistryError> {
         let path = folder.join("registry.json");
         let mark = mark(&path);
-        let standings = Registry::load(&path)?.standings(unix_now_s());
-        Ok(Self { path, standings, mark, look_at: 0, tell_at: 0 })
+        let registry = Registry::load(&path)?;
+        let (standings, keys) = (registry.standings(unix_now_s()), keys(&registry));
+        Ok(Self { path, standings, keys, mark, look_at: 0, tell_at: 0 })
     }
 
     /// Reads the file again if it changed. A file that cannot be read leaves what is known: whoever was revoked stays so.
@@ -53,7 +56,10 @@ impl Roster {
         // Marked before reading: a write in between is read at the next look.
         self.mark = mark(&self.path);
         match Registry::load(&self.path) {
-            Ok(registry) => self.standings = registry.standings(unix_now_s()),
+            Ok(registry) => {
+                self.standings = registry.standings(unix_now_s());
+                self.keys = keys(&registry);
+            }
             Err(error) => {
                 tracing::error!(%error, "registry of certificates cannot be read: the last one stays in force");
             }
@@ -71,10 +77,29 @@ impl Roster {
         self.standings.get(&store).unwrap_or(&Standing::Unknown).refusal()
     }
 
+    /// Keys that seal a store's facts: every one it ever had, those that were revoked aside.
+    pub(crate) fn keys(&self, store: StoreId) -> &[[u8; 32]] {
+        self.keys.get(&store).map_or(&[], Vec::as_slice)
+    }
+
     /// Every store of the registry with its standing.
     pub(crate) fn standings(&self) -> &BTreeMap<StoreId, Standing> {
         &self.standings
     }
+}
+
+/// Keys that are not revoked; one pass.
+fn keys(registry: &Registry) -> BTreeMap<StoreId, Vec<[u8; 32]>> {
+    let mut keys: BTreeMap<StoreId, Vec<[u8; 32]>> = BTreeMap::new();
+    for row in registry.rows.iter().filter(|row| row.revoked.is_none()) {
+        if let (Some(store), Some(key)) = (row.store, row.key()) {
+            let of = keys.entry(StoreId(store)).or_default();
+            if !of.contains(&key) {
+                of.push(key);
+            }
+        }
+    }
+    keys
 }
 
 fn mark(path: &Path) -> Option<(SystemTime, u64)> {

@@ -37,11 +37,10 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// The `sync-hq` program.
 pub(crate) struct Hq {
     child: Option<Child>,
-    ledger: PathBuf,
     broker_port: u16,
     http_port: u16,
-    /// Folder of the CA: mutual TLS.
-    identity: Option<PathBuf>,
+    /// Everything that is not the same for each.
+    args: Vec<String>,
 }
 
 impl Hq {
@@ -50,8 +49,22 @@ impl Hq {
     }
 
     pub(crate) fn start_with(ledger: &Path, broker_port: u16, identity: Option<PathBuf>) -> Self {
+        let mut args = vec!["--store".to_owned(), format!("sqlite:{}", ledger.display())];
+        if let Some(folder) = identity {
+            args.extend(["--identity".to_owned(), folder.display().to_string()]);
+        }
+        Self::start_args(broker_port, args)
+    }
+
+    /// One worker on PostgreSQL, with leases that end soon.
+    pub(crate) fn start_worker(url: &str, name: &str, buckets: &str, broker_port: u16) -> Self {
+        let args = ["--store", url, "--client-id", name, "--buckets", buckets, "--lease-ms", "1500"];
+        Self::start_args(broker_port, args.map(str::to_owned).to_vec())
+    }
+
+    fn start_args(broker_port: u16, args: Vec<String>) -> Self {
         let http_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut hq = Self { child: None, ledger: ledger.to_owned(), broker_port, http_port, identity };
+        let mut hq = Self { child: None, broker_port, http_port, args };
         hq.restart();
         hq
     }
@@ -59,11 +72,11 @@ impl Hq {
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "stop first");
         let child = Command::new(env!("CARGO_BIN_EXE_sync-hq"))
-            .args(["run", "--store", &format!("sqlite:{}", self.ledger.display())])
+            .arg("run")
             .args(["--broker", &format!("127.0.0.1:{}", self.broker_port)])
             .args(["--listen", &format!("127.0.0.1:{}", self.http_port)])
             .args(["--reconnect-max-ms", "200"])
-            .args(self.identity.iter().flat_map(|folder| [Path::new("--identity"), folder.as_path()]))
+            .args(&self.args)
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
