@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use sync_model::Text;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// rumqttc refuses (by panic) shorter keep-alive intervals.
 const KEEP_ALIVE_MIN_S: u16 = 5;
@@ -52,6 +53,11 @@ pub(crate) struct Session {
     broker_bytes_max: usize,
     /// The goodbye is written: what remains is to wait for the broker to close.
     goodbye: bool,
+    silence_max: Duration,
+    /// Publishes that the broker has to confirm.
+    owed: usize,
+    /// The last packet of the broker, or the first publish that it owes a PUBACK for.
+    heard: Instant,
 }
 
 impl Session {
@@ -89,6 +95,9 @@ impl Session {
             waiting: None,
             broker_bytes_max: usize::MAX,
             goodbye: false,
+            silence_max: config.silence_max,
+            owed: 0,
+            heard: Instant::now(),
         }
     }
 
@@ -108,8 +117,10 @@ impl Session {
         }
         self.waiting = Some(client);
         loop {
+            let silence = self.heard + self.silence_max.min(self.stall);
+            let deadline = if self.owed > 0 { silence } else { Instant::now() + self.stall };
             let polled = tokio::select! {
-                polled = tokio::time::timeout(self.stall, event_loop.poll()) => polled,
+                polled = tokio::time::timeout_at(deadline, event_loop.poll()) => polled,
                 // Before anybody can publish there is nothing to flush and nobody to say goodbye for.
                 _ = self.closing.wait_for(|closing| *closing), if self.waiting.is_some() => return End::Closed,
             };
@@ -146,6 +157,20 @@ impl Session {
 
     /// One event of the client.
     async fn handle(&mut self, event: Event) -> Option<End> {
+        match &event {
+            Event::Incoming(packet) => {
+                self.heard = Instant::now();
+                self.owed -= usize::from(matches!(packet, Packet::PubAck(_)) && self.owed > 0);
+            }
+            // Identifier 0: nothing is owed.
+            Event::Outgoing(Outgoing::Publish(identifier)) if *identifier > 0 => {
+                if self.owed == 0 {
+                    self.heard = Instant::now();
+                }
+                self.owed += 1;
+            }
+            Event::Outgoing(_) => {}
+        }
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => self.handle_connack(&connack).await,
             Event::Incoming(Packet::SubAck(suback)) => self.handle_suback(&suback).await,
@@ -216,10 +241,10 @@ impl Session {
     }
 
     async fn tell(&mut self, event: PipeEvent) -> Option<End> {
-        match hand_over(&self.events, &mut self.closing, event).await {
-            true => None,
-            false => Some(End::ConsumerGone),
-        }
+        let taken = hand_over(&self.events, &mut self.closing, event).await;
+        // While the consumer was busy the broker could not be heard.
+        self.heard = Instant::now();
+        if taken { None } else { Some(End::ConsumerGone) }
     }
 }
 

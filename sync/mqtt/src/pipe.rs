@@ -28,6 +28,9 @@ const PUBLISH_OVERHEAD: usize = 1 + 4 + 2 + 2 + 1;
 /// Cap for the accepted packet size when a broker ignores the announced one.
 const INCOMING_BYTES_CAP: u32 = 16 * 1024 * 1024;
 
+/// Usual [`PipeConfig::silence_max`].
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
 /// How long [`Pipe::close`] waits for queued publishes and the goodbye.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -40,8 +43,11 @@ pub struct PipeConfig {
     pub port: u16,
     /// Client id; a second client with the same id takes the connection over.
     pub client_id: String,
-    /// Keep-alive interval in seconds; less than 5 counts as 5.
+    /// Keep-alive interval in seconds; less than 5 counts as 5. It is the broker's measure of a dead client. This side sees a
+    /// dead broker by its own traffic, so it may be long.
     pub keep_alive_s: u16,
+    /// Longest silence of the broker while it owes a PUBACK; then the connection is given up.
+    pub silence_max: Duration,
     /// Publishes without PUBACK, publishes queued, and received QoS 1 messages the broker may have under way; 0 counts as 1.
     pub inflight: u16,
     /// Largest packet in bytes, in both directions.
@@ -65,6 +71,7 @@ impl PipeConfig {
             port,
             client_id: client_id.into(),
             keep_alive_s: 30,
+            silence_max: SILENCE_MAX,
             inflight: 32,
             packet_bytes_max: PACKET_BYTES_DEFAULT,
             subscriptions: Vec::new(),
@@ -107,13 +114,41 @@ pub enum PipeEvent {
     },
 }
 
-/// How to publish. Both are QoS 1.
+/// How to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Publish {
-    /// For those who listen now.
+    /// For those who listen now; QoS 1.
     Live,
-    /// Also kept by the broker for those who subscribe later; replaces what was kept.
+    /// Also kept by the broker for those who subscribe later; replaces what was kept. QoS 1.
     Retained,
+    /// As `Live` with QoS 0: small messages that the peer answers anyway. Saves a PUBACK per hop, which on the wire costs as
+    /// much as the message; lost with the connection, or by a broker that is overrun.
+    LiveOnce,
+    /// As `Retained` with QoS 0.
+    RetainedOnce,
+}
+
+impl Publish {
+    /// By what is wanted.
+    pub fn of(retained: bool, once: bool) -> Self {
+        match (retained, once) {
+            (false, false) => Self::Live,
+            (true, false) => Self::Retained,
+            (false, true) => Self::LiveOnce,
+            (true, true) => Self::RetainedOnce,
+        }
+    }
+
+    fn retain(self) -> bool {
+        matches!(self, Self::Retained | Self::RetainedOnce)
+    }
+
+    fn qos(self) -> QoS {
+        match self {
+            Self::Live | Self::Retained => QoS::AtLeastOnce,
+            Self::LiveOnce | Self::RetainedOnce => QoS::AtMostOnce,
+        }
+    }
 }
 
 /// Why a publish was not accepted. Only `TooLarge` and `BadTopic` make repeating senseless.
@@ -237,8 +272,7 @@ impl Pipe {
         if bytes > link.packet_bytes_max {
             return Err(PipeError::TooLarge { bytes, max: link.packet_bytes_max });
         }
-        let retain = mode == Publish::Retained;
-        match link.client.try_publish(topic, QoS::AtLeastOnce, retain, payload) {
+        match link.client.try_publish(topic, mode.qos(), mode.retain(), payload) {
             Ok(()) => {
                 count(&self.shared.counters.published);
                 Ok(())

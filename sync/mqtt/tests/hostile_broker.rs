@@ -182,6 +182,29 @@ async fn a_broker_without_pubacks_fills_the_queue_and_no_more() {
     timeout(PATIENCE, pipe.close()).await.unwrap();
 }
 
+/// A half-open line: the keep-alive of an hour would not notice, the unconfirmed publish does.
+#[tokio::test]
+async fn a_broker_that_goes_silent_is_noticed_by_what_it_owes() {
+    let (listener, port) = listen().await;
+    let server = tokio::spawn(async move {
+        let mut stream = accept(&listener).await;
+        let first = read_packet(&mut stream).await;
+        (stream, first)
+    });
+    let mut config = config(port, &[]);
+    config.keep_alive_s = 3_600;
+    config.silence_max = Duration::from_millis(200);
+    let (pipe, mut events) = open(config);
+    assert_eq!(next(&mut events).await, PipeEvent::Up);
+    pipe.try_publish("t", b"x".to_vec(), Publish::LiveOnce).unwrap();
+    let (_stream, first) = timeout(PATIENCE, server).await.unwrap().unwrap();
+    // Quality of service 0 has no identifier and owes nothing.
+    assert_eq!(first[0] & 0b110, 0);
+    pipe.try_publish("t", b"x".to_vec(), Publish::Live).unwrap();
+    let down = next(&mut events).await;
+    assert!(matches!(&down, PipeEvent::Down { reason } if reason.contains("no sign of life")), "{down:?}");
+}
+
 #[tokio::test]
 async fn a_mute_broker_is_a_down_and_not_a_wait_for_ever() {
     let (listener, port) = listen().await;

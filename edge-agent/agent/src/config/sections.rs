@@ -134,7 +134,7 @@ fn default_mqtt_port() -> u16 {
 }
 
 fn default_keep_alive_s() -> u16 {
-    60
+    240
 }
 
 fn default_window_bytes() -> usize {

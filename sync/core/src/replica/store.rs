@@ -32,6 +32,8 @@ pub(super) const PATIENCE: u64 = 8;
 const IDLE_GREETING: u64 = 10;
 /// Ends of sent blocks whose links are remembered.
 const LINKS_MAX: usize = 64;
+/// How long a refusal of the newest version stands.
+const UPGRADE_MS: u64 = 6 * 3_600_000;
 /// Longest part of a refused message that is kept.
 const KEEP_BYTES: usize = 16 * 1024;
 
@@ -84,7 +86,7 @@ pub struct Replica {
     /// Version of the next greeting.
     greet: u8,
     /// HQ said on this connection that it cannot read the newest version.
-    refused: bool,
+    refused_ms: Option<u64>,
     /// Own logs: end, and end known to be HQ's too.
     own: BTreeMap<LogId, (Seq, Seq)>,
     current: Option<LogId>,
@@ -131,7 +133,7 @@ impl Replica {
         Self {
             sender: Sender::new(config.sender),
             greet: speaks,
-            refused: false,
+            refused_ms: None,
             config,
             up: false,
             peer: None,
@@ -200,7 +202,7 @@ impl Replica {
         self.heard_ms = now;
         self.hold_until = now.saturating_add(self.config.sender.retry_min_ms);
         self.greet = self.config.speaks;
-        self.refused = false;
+        self.refused_ms = None;
         self.hellos = 0;
         self.sender.handle_up(now);
         self.recall.restart(now);
@@ -272,18 +274,23 @@ impl Replica {
         if !self.up {
             return;
         }
+        // HQ may have been upgraded since it refused. While history is missing that only a newer one can give back, this is
+        // found out at once; else now and then, because each refusal is written down at HQ.
+        let missing = self.recall.next_wake().is_some() && self.peer.is_some_and(|peer| peer < self.config.speaks);
+        let try_again = |refused: u64| missing || now.saturating_sub(refused) >= UPGRADE_MS;
+        let greets = now >= self.idle_at() || now >= self.hello_at() && self.waits();
+        if greets && self.refused_ms.is_some_and(try_again) {
+            self.refused_ms = None;
+            self.greet = self.config.speaks;
+            self.hellos = 0;
+        }
         if now >= self.hello_at() && self.waits() {
             if self.hellos >= 2 {
                 self.lower_greeting();
             }
             self.hello_due = true;
         }
-        if now >= self.idle_at() {
-            // HQ may have been upgraded since it refused.
-            self.refused = false;
-            self.greet = self.config.speaks;
-            self.hello_due = true;
-        }
+        self.hello_due |= now >= self.idle_at();
         self.give_up_asking(now);
     }
 

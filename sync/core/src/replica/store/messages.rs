@@ -66,7 +66,7 @@ impl Replica {
         if nak.of.is_none() && matches!(nak.code.as_str(), "undecodable" | "wire-version") {
             // HQ could not read us: it may be an older one than we thought.
             self.peer = None;
-            self.refused = true;
+            self.refused_ms = Some(now);
             self.lower_greeting();
             self.hello_due = self.up;
         }
@@ -88,7 +88,7 @@ impl Replica {
         if self.peer.is_some() {
             self.hold_until = now;
         }
-        if self.greet < self.config.speaks && !self.refused {
+        if self.greet < self.config.speaks && self.refused_ms.is_none() {
             // It was silence that lowered the greeting, and now HQ is there.
             self.greet = self.config.speaks;
             self.hello_due = self.up;
@@ -180,7 +180,19 @@ impl Replica {
                 }
                 self.now_effects.push_back(Effect::Alarm(Alarm::PeerRegressed { log, upto }));
             }
-            AckOutcome::Stale | AckOutcome::Ahead { .. } | AckOutcome::Unknown(_) => {}
+            AckOutcome::Unknown(log) => {
+                // History that came back from HQ once, and that HQ, an older copy by now, lacks: it is sent again.
+                let Some((head, acked)) = self.own.get_mut(&log).filter(|(head, _)| *head > ack.upto) else {
+                    return;
+                };
+                *acked = ack.upto;
+                let head = *head;
+                self.sender.handle_head(now, log, head);
+                self.sender.handle_ack(now, &ack);
+                let alarm = Alarm::PeerRegressed { log, upto: ack.upto };
+                self.now_effects.push_back(Effect::Alarm(alarm));
+            }
+            AckOutcome::Stale | AckOutcome::Ahead { .. } => {}
         }
     }
 
