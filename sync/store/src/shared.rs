@@ -566,7 +566,8 @@ impl Draft<'_> {
 
     fn own(&self) -> Result<LogId, Refusal> {
         let log = match self.owner() {
-            Owner::Store(store) => self.newest_log(store, Direction::Up),
+            // Not the newest: an epoch that HQ gave back, of a copied disk, is one that this ledger does not write.
+            Owner::Store(store) => self.open_log(store, Direction::Up),
             Owner::Hq => None,
         };
         log.ok_or_else(|| Refusal::new("no-log", "HQ has no log of its own"))
@@ -764,10 +765,7 @@ impl Draft<'_> {
             Owner::Store(_) => Direction::Up,
             Owner::Hq => Direction::Down,
         };
-        let open = self
-            .newest_log(store, direction)
-            .filter(|log| self.entry(*log).is_some_and(|entry| !entry.closed));
-        open.map_or(Actor(u64::MAX), Actor::of)
+        self.open_log(store, direction).map_or(Actor(u64::MAX), Actor::of)
     }
 
     /// Writes of a log to each object that `moving`, the log's last records, write to, less those.
