@@ -144,7 +144,7 @@ fn float(count: usize) -> f64 {
 }
 
 /// The same events as JSON lines in one gzip stream.
-fn gzip_json(first: Seq, events: &[Event]) -> Result<usize> {
+pub(crate) fn gzip_json(first: Seq, events: &[Event]) -> Result<usize> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     for (seq, event) in (first.0..).zip(events) {
         let line = json!({

@@ -86,6 +86,9 @@ enum Bench {
         /// Folder with `edge-agent` and `sync-hq`; without it they are built first.
         #[arg(long)]
         programs: Option<PathBuf>,
+        /// Parts to run: wire, sqlite, postgres, verify, catchup, live; default: all.
+        #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(sync::PARTS))]
+        only: Vec<String>,
     },
     /// The parts of `sync` that need a network namespace of their own.
     #[command(hide = true)]
@@ -132,9 +135,9 @@ fn run(task: Task) -> Result<bool> {
         }
         Task::Bench { what: Bench::Codec { json } } => codec::codec(json).map(|()| true),
         Task::Bench { what: Bench::Ledger { json } } => ledger::ledger(&root, json).map(|()| true),
-        Task::Bench { what: Bench::Sync { json, programs } } => {
+        Task::Bench { what: Bench::Sync { json, programs, only } } => {
             let programs = programs.map_or_else(|| build(&root), Ok)?;
-            sync::sync(&root, &programs, json)
+            sync::sync(&root, &programs, json, &only)
         }
         Task::Bench { what: Bench::SyncOnALine { part, folder, programs } } => {
             sync::on_a_line(&folder, &programs, &part).map(|()| true)
