@@ -6,7 +6,8 @@
 //! * [`daemon`]: what every part shares, start and stop.
 //! * [`devices`]: device events -> decisions -> facts; one task, state per device.
 //! * [`prices`]: price book -> till prices and tag jobs, in the order that never cheats a customer.
-//! * [`settle`]: ledger <-> MQTT; [`retention`]: what the ledger may forget.
+//! * [`settle`]: ledger <-> MQTT; [`retention`]: what the ledger may forget; [`takeover`]: a
+//!   replacement gateway.
 //! * [`statements`]: a signed statement for every business day that is over.
 //! * [`overrides`]: thresholds that people set -> the device loop.
 //! * [`api`]: HTTP for tills (loopback) and people (Unix socket).
@@ -29,4 +30,5 @@ pub mod prices;
 pub mod retention;
 pub mod settle;
 pub mod space;
+pub mod takeover;
 pub mod statements;

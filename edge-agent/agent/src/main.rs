@@ -31,12 +31,74 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Make the ledger of a replacement gateway from HQ's snapshot (`sync-hq snapshot`). The daemon must not run.
+    Bootstrap {
+        /// Configuration file; FILE.d/*.toml is merged on top.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The snapshot.
+        #[arg(long, value_name = "FILE")]
+        snapshot: PathBuf,
+    },
+    /// Import what an old disk's ledger has and HQ never got. The daemon must not run. Exit code 1 when something was left.
+    Import {
+        /// Configuration file; FILE.d/*.toml is merged on top.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The old ledger file; it is only read.
+        old: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { config } => check(&config),
         Command::Run { config } => run(&config),
+        Command::Bootstrap { config, snapshot } => bootstrap(&config, &snapshot),
+        Command::Import { config, old } => import(&config, &old),
+    }
+}
+
+fn loaded(path: &std::path::Path) -> Option<edge_agent::config::Config> {
+    edge_agent::logging::start();
+    edge_agent::config::load(path).map_err(|errors| eprintln!("{errors}")).ok()
+}
+
+fn bootstrap(path: &std::path::Path, snapshot: &std::path::Path) -> ExitCode {
+    let Some(config) = loaded(path) else { return ExitCode::FAILURE };
+    match edge_agent::takeover::bootstrap(&config, snapshot) {
+        Ok(done) => {
+            println!("ok: snapshot {}, {} rows, {} records", done.name, done.rows, done.records);
+            for (log, head) in &done.ends {
+                println!("log {log} up to {head}");
+            }
+            println!("new log {}; start the daemon, then import the old disk if it can be read", done.log);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("edge-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn import(path: &std::path::Path, old: &std::path::Path) -> ExitCode {
+    let Some(config) = loaded(path) else { return ExitCode::FAILURE };
+    match edge_agent::takeover::import(&config, old) {
+        Ok(done) => {
+            for log in &done.logs {
+                println!("log {} up to {}: {} new", log.log, log.head, log.taken);
+                if let Some(left) = &log.left {
+                    println!("  left: {left}");
+                }
+            }
+            println!("{}: {} records, {} keys", if done.complete() { "ok" } else { "part" }, done.taken(), done.keys);
+            if done.complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("edge-agent: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -202,7 +202,8 @@ fn plan(
     let mut facts = Vec::new();
     if !due.is_empty() {
         let books = reader.books(store)?;
-        for day in &due {
+        // A day with records that were truncated was signed long ago, or never will be.
+        for day in due.iter().filter(|day| books.whole(**day)) {
             facts.push(sign(&books.statement(*day), key).into());
         }
     }
@@ -281,7 +282,12 @@ fn ends(signed: &StatementSigned) -> Vec<LogEnd> {
 /// The bytes of a disputed statement, in pieces. None when they are too long: HQ then has the digest only.
 fn parts(reader: &Reader, store: StoreId, row: &StatementRow) -> Result<Vec<StatementPart>, LedgerError> {
     let Some((_, signed)) = &row.signed else { return Ok(Vec::new()) };
-    let statement = reader.books_at(store, &ends(signed))?.statement(row.day);
+    let books = reader.books_at(store, &ends(signed))?;
+    if !books.whole(row.day) {
+        tracing::warn!(day = %row.day, "a disputed statement cannot be sent: records of that day are truncated");
+        return Ok(Vec::new());
+    }
+    let statement = books.statement(row.day);
     let bytes = statement.to_bytes();
     let of = u16::try_from(bytes.len().div_ceil(PART_BYTES_MAX)).unwrap_or(u16::MAX);
     if of > PARTS_MAX {
@@ -311,6 +317,10 @@ pub(crate) fn show(reader: &Reader, store: StoreId, day: BusinessDay) -> Result<
         Some((_, signed)) => reader.books_at(store, &ends(signed))?,
         None => reader.books(store)?,
     };
+    if !books.whole(day) {
+        let detail = format!("records of day {day} are truncated here; headquarters has them");
+        return Err(LedgerError::Refused(sync_store::Refusal::new("truncated", detail)));
+    }
     let statement = books.statement(day);
     let signed = signed.filter(|(_, signed)| signed.digest == statement.digest()).map(|(_, signed)| {
         let answer = row.as_ref().and_then(|row| row.answered.as_ref());

@@ -2,7 +2,8 @@
 //! ledger's folds must show.
 //!
 //! Rules
-//! * Logs in order of epoch, each from position 1 without gaps. The chain is recomputed on the way.
+//! * Logs in order of epoch, each from position 1 without gaps, or from where a [`Base`] says that it begins. The chain is
+//!   recomputed on the way.
 //! * A sale or return counts for the day it names, if [`sync_core::postings`] takes it and it is the first with its ticket
 //!   number. Everything else counts in the tally only. This is what the ledger's folds do with the same records.
 
@@ -15,7 +16,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use sync_core::{Link, MoneyAccount, StockAccount, postings, tax_contained};
 use sync_model::{
-    BusinessDay, Currency, Direction, Event, Fact, FactError, FactRef, Kind, LogId, Milli, Minor, SaleLine,
+    BusinessDay, Currency, Direction, Epoch, Event, Fact, FactError, FactRef, Kind, LogId, Milli, Minor, SaleLine,
     Seq, Sku, StoreId, TillId,
 };
 
@@ -68,10 +69,27 @@ pub struct Folds {
     pub tally: Vec<(Kind, u64)>,
 }
 
+/// What records that are gone add up to: the books begin there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Last records that are gone, ascending by epoch.
+    pub ends: Vec<LogEnd>,
+    /// Records by kind.
+    pub tally: Vec<(Kind, u64)>,
+    /// Money per day: a day named here has tickets that are gone, so it has no statement any more.
+    pub money: Vec<(BusinessDay, MoneyTotal)>,
+    /// Stock that customers have, per article.
+    pub sold: Vec<(Sku, Milli)>,
+}
+
 /// A store's books, read from its events.
 #[derive(Clone, Debug)]
 pub struct Books {
     store: StoreId,
+    /// Where the logs begin that are not here from their first record.
+    begins: BTreeMap<Epoch, LogEnd>,
+    /// Days with tickets that are gone.
+    partial: BTreeSet<BusinessDay>,
     ends: Vec<LogEnd>,
     tally: BTreeMap<Kind, u64>,
     /// Form (0 sale, 1 return), till, number.
@@ -90,6 +108,8 @@ impl Books {
     pub fn new(store: StoreId) -> Self {
         Self {
             store,
+            begins: BTreeMap::new(),
+            partial: BTreeSet::new(),
             ends: Vec::new(),
             tally: BTreeMap::new(),
             numbers: BTreeSet::new(),
@@ -98,15 +118,54 @@ impl Books {
         }
     }
 
+    /// Books that begin after records that are gone.
+    pub fn from_base(store: StoreId, base: &Base) -> Self {
+        let mut books = Self::new(store);
+        books.begins = base.ends.iter().map(|end| (end.epoch, *end)).collect();
+        books.tally = base.tally.iter().copied().collect();
+        for (day, row) in &base.money {
+            books.partial.insert(*day);
+            let money = &mut books.days.entry(*day).or_default().money;
+            money.insert((row.currency, row.account.code()), row.amount.0);
+        }
+        for (sku, quantity) in &base.sold {
+            let sum = books.sold.entry(*sku).or_default();
+            *sum = sum.saturating_add(quantity.0);
+        }
+        books
+    }
+
+    /// Passes over a log of which every record is gone. In order of epoch, like [`Books::add`].
+    pub fn skip(&mut self, epoch: Epoch) {
+        let later = self.ends.last().is_none_or(|end| end.epoch < epoch);
+        if let Some(begin) = self.begins.get(&epoch).filter(|_| later) {
+            self.ends.push(*begin);
+        }
+    }
+
     /// Takes the next record: the next position of the current log, or the first one of a log with a later epoch.
     pub fn add(&mut self, log: LogId, seq: Seq, record: &[u8]) -> Result<(), BooksError> {
+        self.add_unless(log, seq, record, |_, _, _| false)
+    }
+
+    /// The same, where ticket numbers (form, till, number) may belong to records that are gone.
+    pub fn add_unless(
+        &mut self,
+        log: LogId,
+        seq: Seq,
+        record: &[u8],
+        taken: impl Fn(u8, TillId, u64) -> bool,
+    ) -> Result<(), BooksError> {
         if log.store != self.store || log.direction != Direction::Up {
             return Err(BooksError::Log(log));
         }
         let (after, link) = match self.ends.last() {
             Some(end) if end.epoch == log.epoch => (end.upto, end.link),
             Some(end) if end.epoch > log.epoch => return Err(BooksError::Log(log)),
-            _ => (Seq::ZERO, Link::genesis(log)),
+            _ => self
+                .begins
+                .get(&log.epoch)
+                .map_or((Seq::ZERO, Link::genesis(log)), |begin| (begin.upto, begin.link)),
         };
         if seq.0.checked_sub(1) != Some(after.0) {
             return Err(BooksError::Position { log, after, found: seq });
@@ -126,11 +185,16 @@ impl Books {
         *records = records.saturating_add(1);
         let Ok(event) = event else { return Ok(()) };
         let at = FactRef { epoch: log.epoch, seq };
-        self.book(at, &event.fact).ok_or(BooksError::Overflow { log, seq })
+        self.book(at, &event.fact, taken).ok_or(BooksError::Overflow { log, seq })
     }
 
     /// Books a fact; `None` on overflow.
-    fn book(&mut self, at: FactRef, fact: &Fact) -> Option<()> {
+    fn book(
+        &mut self,
+        at: FactRef,
+        fact: &Fact,
+        taken: impl Fn(u8, TillId, u64) -> bool,
+    ) -> Option<()> {
         let (form, till, number, day, currency, lines) = match fact {
             Fact::Sale(sale) => (0, sale.till, sale.number, sale.day, sale.currency, &sale.lines),
             Fact::Return(back) => (1, back.till, back.number, back.day, back.currency, &back.lines),
@@ -138,7 +202,7 @@ impl Books {
         };
         let ticket = (form, till, number);
         let Ok(postings) = postings(fact) else { return Some(()) };
-        if !self.numbers.insert(ticket) {
+        if !self.numbers.insert(ticket) || taken(form, till, number) {
             return Some(());
         }
         let totals = self.days.entry(day).or_default();
@@ -156,9 +220,14 @@ impl Books {
         Some(())
     }
 
-    /// Every day with a ticket.
+    /// Every day with a ticket of which a statement can be made.
     pub fn days(&self) -> impl Iterator<Item = BusinessDay> + '_ {
-        self.days.keys().copied()
+        self.days.keys().copied().filter(|day| self.whole(*day))
+    }
+
+    /// Whether every ticket of a day is here. Of other days there is no statement any more.
+    pub fn whole(&self, day: BusinessDay) -> bool {
+        !self.partial.contains(&day)
     }
 
     /// The statement of a day; one without tickets for a day on which nothing was traded.

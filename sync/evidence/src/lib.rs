@@ -27,7 +27,7 @@ mod signed;
 mod statement;
 mod view;
 
-pub use books::{Books, BooksError, Folds};
+pub use books::{Base, Books, BooksError, Folds};
 pub use bytes::FormError;
 pub use capture::{CAPTURE_MAGIC, Capture, CaptureError, CaptureWriter, Frame, Leaf};
 pub use compare::{Difference, RowName};

@@ -16,14 +16,18 @@
 //!
 //! Deliberately not here: SQL (`sync-store`), when to send what (`sync-core`), the MQTT client (`sync-mqtt`).
 
+mod embedded;
 mod endpoint;
 mod engine;
 mod evidence;
 mod fleet;
 mod http;
 pub mod identity;
+mod snapshot;
 mod target;
 mod vault;
 
+pub use embedded::EmbeddedError;
 pub use endpoint::{Endpoint, EndpointConfig, EndpointError};
-pub use target::{BrokerAddress, PostgresUrl, StoreTarget, TargetError, buckets, loopback};
+pub use snapshot::{SNAPSHOT_DAYS, write_snapshot};
+pub use target::{BrokerAddress, BrokerTarget, PostgresUrl, StoreTarget, TargetError, buckets, loopback};

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use sync_core::SenderConfig;
-use sync_hq::{BrokerAddress, Endpoint, EndpointConfig, StoreTarget, TargetError, loopback};
+use sync_hq::{BrokerAddress, BrokerTarget, Endpoint, EndpointConfig, StoreTarget, TargetError, loopback};
 use sync_mqtt::Backoff;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +31,44 @@ enum Verb {
     Ca(ca::CaVerb),
     /// Write mosquitto's configuration and access list.
     BrokerConfig(ca::BrokerArgs),
+    /// Write a snapshot of one store for a replacement gateway. With PostgreSQL: GET /v1/stores/{id}/snapshot of a worker.
+    Snapshot(SnapshotArgs),
+}
+
+#[derive(Args)]
+struct SnapshotArgs {
+    /// The ledger: sqlite:PATH. It may be in use.
+    #[arg(long)]
+    store: StoreTarget,
+    /// The store's number.
+    #[arg(long, value_name = "STORE", value_parser = clap::value_parser!(u32).range(1..))]
+    of: u32,
+    /// Days of records that go along; the rest is balances.
+    #[arg(long, default_value_t = sync_hq::SNAPSHOT_DAYS)]
+    days: u32,
+    /// The new file.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+fn snapshot(args: &SnapshotArgs) -> anyhow::Result<()> {
+    let StoreTarget::Sqlite(ledger) = &args.store else {
+        anyhow::bail!("snapshots of a PostgreSQL ledger: GET /v1/stores/{}/snapshot of a worker", args.of);
+    };
+    anyhow::ensure!(ledger.is_file(), "{}: no such ledger", ledger.display());
+    anyhow::ensure!(!args.out.exists(), "{} exists: it is not overwritten", args.out.display());
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = sync_model::UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    let note = sync_hq::write_snapshot(ledger, sync_model::StoreId(args.of), args.days, now, &args.out)?;
+    tracing::info!(
+        store = args.of,
+        name = note.name,
+        rows = note.rows,
+        records = note.records,
+        bytes = note.bytes,
+        "snapshot written"
+    );
+    Ok(())
 }
 
 #[derive(Args)]
@@ -38,9 +76,13 @@ struct RunArgs {
     /// The ledger: sqlite:PATH, or postgres://USER[:PASSWORD]@HOST:PORT/DATABASE.
     #[arg(long)]
     store: StoreTarget,
-    /// The MQTT broker: HOST:PORT.
+    /// The MQTT broker: HOST:PORT; `embedded` or `embedded:PORT` runs mosquitto as a child, on loopback only, or with
+    /// --identity on every address with mutual TLS.
     #[arg(long)]
-    broker: BrokerAddress,
+    broker: BrokerTarget,
+    /// Folder for the embedded broker's files.
+    #[arg(long, default_value = "sync-hq-broker")]
+    broker_dir: PathBuf,
     /// Loopback address of the HTTP server; port 0 lets the system choose.
     #[arg(long, value_parser = loopback, default_value = "127.0.0.1:8480")]
     listen: SocketAddr,
@@ -89,6 +131,7 @@ async fn main() -> ExitCode {
         Verb::Run(args) => run(args).await,
         Verb::Ca(verb) => ca::run(verb),
         Verb::BrokerConfig(args) => ca::write_broker_config(&args),
+        Verb::Snapshot(args) => snapshot(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,10 +145,19 @@ async fn main() -> ExitCode {
 async fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let (broker, embedded) = match args.broker {
+        BrokerTarget::At(address) => (address, None),
+        BrokerTarget::Embedded(port) => {
+            let usual = if args.identity.is_some() { 8_883 } else { 1_883 };
+            let host = if args.identity.is_some() { "localhost" } else { "127.0.0.1" };
+            (BrokerAddress { host: host.to_owned(), port: port.unwrap_or(usual) }, Some(args.broker_dir))
+        }
+    };
     let mut endpoint = Endpoint::start(EndpointConfig {
         store: args.store,
         max_bytes: args.max_bytes,
-        broker: args.broker,
+        broker,
+        embedded,
         client_id: args.client_id,
         buckets: args.buckets.map(|buckets| buckets.0),
         lease: Duration::from_millis(args.lease_ms),

@@ -1,12 +1,14 @@
 //! A store's books from the ledger: what its events say, and what the folds beside them say. Evidence compares the two.
 
-use crate::log;
+use crate::fold::Base as _;
+use crate::log::{self, Entry};
 use crate::rows::Answer;
-use crate::{LedgerError, Reader, Refusal};
+use crate::table::Tables;
+use crate::{LedgerError, Reader, Refusal, image, truncate};
 use rusqlite::Connection;
-use sync_core::StockAccount;
-use sync_evidence::{Books, BooksError, Folds, LogEnd, MoneyTotal};
-use sync_model::{Direction, LogId, Seq, StoreId};
+use sync_core::{MoneyAccount, StockAccount};
+use sync_evidence::{Base, Books, BooksError, Folds, LogEnd, MoneyTotal};
+use sync_model::{BusinessDay, Direction, LogId, Milli, Minor, Seq, StoreId, TillId};
 
 fn refused(error: BooksError) -> LedgerError {
     let code = match error {
@@ -33,7 +35,7 @@ impl Reader {
     /// A store's books from its events, up to the ends of its logs as they are now. Reads every record.
     pub fn books(&self, store: StoreId) -> Answer<Books> {
         self.frozen(|reader| {
-            let mut books = Books::new(store);
+            let mut books = reader.books_begin(store)?;
             let heads = reader.heads()?;
             for row in heads.iter().filter(|row| is_up_log_of(row.log, store)) {
                 reader.book(&mut books, row.log, row.head)?;
@@ -46,7 +48,7 @@ impl Reader {
     /// has other records there.
     pub fn books_at(&self, store: StoreId, ends: &[LogEnd]) -> Answer<Books> {
         self.frozen(|reader| {
-            let mut books = Books::new(store);
+            let mut books = reader.books_begin(store)?;
             for end in ends {
                 let log = LogId { store, direction: Direction::Up, epoch: end.epoch };
                 if reader.link(log, end.upto)? != Some(end.link) {
@@ -59,11 +61,56 @@ impl Reader {
         })
     }
 
+    /// A store's books at the floors of its logs.
+    fn books_begin(&self, store: StoreId) -> Answer<Books> {
+        let failed = |error: rusqlite::Error| LedgerError::sql("read ledger", &error);
+        let logs = truncate::logs_of(&self.conn, store).map_err(failed)?;
+        let cut = |(log, entry): &(LogId, Entry)| is_up_log_of(*log, store) && entry.floor > Seq::ZERO;
+        let ends: Vec<LogEnd> = logs
+            .iter()
+            .filter(|pair| cut(pair))
+            .map(|(log, entry)| LogEnd { epoch: log.epoch, upto: entry.floor, link: entry.floor_link })
+            .collect();
+        if ends.is_empty() {
+            return Ok(Books::new(store));
+        }
+        let (set, _) = image::load(&self.conn, store).map_err(failed)?;
+        let tally = set.tally.iter().filter(|((_, direction, _), _)| *direction == Direction::Up);
+        let money = set.money.iter().filter_map(|((_, day, currency, account), amount)| {
+            let (currency, account) = (*currency, MoneyAccount::from_code(*account)?);
+            Some((BusinessDay(*day), MoneyTotal { currency, account, amount: Minor(*amount) }))
+        });
+        let sold = set.stock.iter().filter(|((_, _, _, account), _)| *account == StockAccount::Sold.code());
+        let base = Base {
+            ends,
+            tally: tally.map(|((_, _, kind), count)| (*kind, *count)).collect(),
+            money: money.collect(),
+            sold: sold.map(|((_, sku, _, _), quantity)| (*sku, Milli(*quantity))).collect(),
+        };
+        Ok(Books::from_base(store, &base))
+    }
+
+    /// Whether a ticket number belongs to a record that is gone.
+    fn taken_below(&self, store: StoreId, form: u8, till: TillId, number: u64) -> bool {
+        let below = || -> rusqlite::Result<bool> {
+            let Some(pos) = Tables(&self.conn).ticket(&(store, form, till, number))? else { return Ok(false) };
+            let (of, seq) = log::split(pos);
+            let Some(log) = log::by_number(&self.conn, of)? else { return Ok(false) };
+            Ok(log::find(&self.conn, log)?.is_some_and(|entry| seq <= entry.floor))
+        };
+        below().unwrap_or(false)
+    }
+
     fn book(&self, books: &mut Books, log: LogId, upto: Seq) -> Answer<()> {
         let failed = |error: rusqlite::Error| LedgerError::sql("read ledger", &error);
         let Some(entry) = log::find(&self.conn, log).map_err(failed)? else { return Ok(()) };
         let (first, last) = (log::pos(entry.number, Seq::ZERO), log::pos(entry.number, upto));
-        records(&self.conn, [first, last], |seq, record| books.add(log, seq, record).map_err(refused))
+        books.skip(log.epoch);
+        let below = truncate::tickets_below(&self.conn, log.store).map_err(failed)? > 0;
+        records(&self.conn, [first, last], |seq, record| {
+            let taken = |form: u8, till: TillId, number: u64| below && self.taken_below(log.store, form, till, number);
+            books.add_unless(log, seq, record, taken).map_err(refused)
+        })
     }
 
     /// What the folds say about a store.

@@ -18,7 +18,7 @@ use crate::log;
 use crate::rows::PriceRow;
 use crate::table::{signed, unsigned};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use sync_model::{
     Article, Currency, Direction, Epoch, Event, EventId, FactRef, Kind, LotId, Minor, Seq, Sku, StoreId,
     TillId,
@@ -200,7 +200,13 @@ fn item_cells(key: &ItemKey) -> FoldRow {
 struct Unknown {
     absent: BTreeSet<(usize, FoldRow)>,
     asked: RefCell<BTreeSet<(usize, FoldRow)>>,
+    /// Highest number that a till used, as SQL orders numbers: a higher one is absent without asking.
+    highest: BTreeMap<Till, i64>,
+    asked_tills: RefCell<BTreeSet<Till>>,
 }
+
+/// The tickets of one till: store, form (0 sale, 1 return), till.
+pub type Till = (StoreId, u8, TillId);
 
 impl Unknown {
     fn ask(&self, table: usize, key: FoldRow) {
@@ -225,7 +231,12 @@ impl Base for Unknown {
         Ok(0)
     }
     fn ticket(&self, key: &TicketKey) -> rusqlite::Result<Option<i64>> {
-        self.ask(TICKET, ticket_cells(key));
+        let (store, form, till, number) = *key;
+        match self.highest.get(&(store, form, till)) {
+            Some(highest) if signed(number) > *highest => {}
+            Some(_) => self.ask(TICKET, ticket_cells(key)),
+            None => drop(self.asked_tills.borrow_mut().insert((store, form, till))),
+        }
         Ok(None)
     }
     fn article(&self, store: StoreId, sku: Sku) -> rusqlite::Result<Option<Article>> {
@@ -327,6 +338,17 @@ impl Folder {
             }
         }
         tables
+    }
+
+    /// Tills of which no ticket was looked up yet, and no more after this call. What was folded with one of their tickets is
+    /// void until [`Folder::supply_till`] was called for it.
+    pub fn missing_tills(&mut self) -> Vec<Till> {
+        std::mem::take(&mut *self.unknown.asked_tills.borrow_mut()).into_iter().collect()
+    }
+
+    /// The highest number that a till used, as SQL orders numbers (signed); `None` for a till without a ticket.
+    pub fn supply_till(&mut self, till: Till, highest: Option<i64>) {
+        self.unknown.highest.insert(till, highest.unwrap_or(i64::MIN));
     }
 
     /// Takes in a stored row. `None` for a row that is none: it counts as absent.
@@ -435,12 +457,18 @@ impl Folder {
         if self.cache.rows() + self.batch.rows() > CACHE_ROWS_MAX {
             self.cache.clear();
         }
+        let mut highest = std::mem::take(&mut self.unknown.highest);
+        for (store, form, till, number) in self.batch.tickets.keys() {
+            if let Some(known) = highest.get_mut(&(*store, *form, *till)) {
+                *known = signed(*number).max(*known);
+            }
+        }
         // Tickets are not asked for again.
         self.batch.tickets.clear();
         self.cache.tickets.clear();
         self.cache.absorb(&mut self.batch);
         self.drop_batch();
-        self.unknown = Unknown::default();
+        self.unknown = Unknown { highest, ..Unknown::default() };
     }
 
     /// The batch is void; what was looked up stays known.

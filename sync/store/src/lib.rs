@@ -57,7 +57,7 @@ pub use evidence::{
 };
 pub use folder::{
     Cell, Column, FOLD_TABLES, FoldRow, FoldTable, Folder, POSITION_NUMBER_MAX, POSITION_SEQ_MAX,
-    SEAL_DISTANCE, TICKET_TABLE, position, position_parts, read_article,
+    SEAL_DISTANCE, TICKET_TABLE, Till, position, position_parts, read_article,
 };
 pub use generation::Identity;
 pub use import::{Imported, ImportedLog};

@@ -7,6 +7,7 @@ mod metrics;
 mod overrides;
 mod read;
 mod shared;
+mod snapshot;
 mod statements;
 mod view;
 mod write;
@@ -50,6 +51,8 @@ pub(crate) struct App {
     /// One statement at a time: it reads a store's whole log.
     statements: Mutex<()>,
     office: Arc<Office>,
+    /// Snapshots that were made lately; one is made at a time.
+    snapshots: Mutex<snapshot::Made>,
 }
 
 /// Serves until told to stop.
@@ -74,6 +77,7 @@ pub(crate) async fn serve(
         verify: Mutex::new(()),
         statements: Mutex::new(()),
         office,
+        snapshots: Mutex::new(snapshot::Made::default()),
     });
     let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
     if let Err(error) = axum::serve(listener, router(app)).with_graceful_shutdown(stopped).await {
@@ -95,6 +99,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/stores/{id}/stock", get(read::stock))
         .route("/v1/stores/{id}/money", get(read::money))
         .route("/v1/stores/{id}/summary", get(read::summary))
+        .route("/v1/stores/{id}/snapshot", get(snapshot::snapshot))
         .route("/v1/quarantine", get(read::quarantine))
         .route("/v1/conflicts", get(shared::conflicts))
         .route("/v1/transfers", get(shared::transfers))
