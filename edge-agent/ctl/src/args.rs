@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     /// Print the daemon's JSON answers, one per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Seconds to wait for an answer [default: 10, for ledger verify and backup 600]
+    /// Seconds to wait for an answer [default: 10, for ledger and statement 600]
     #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     timeout: Option<u32>,
     #[command(subcommand)]
@@ -34,7 +34,8 @@ impl Arguments {
 
     /// Deadline of one request.
     pub(crate) fn timeout(&self) -> Duration {
-        let usual = if matches!(self.command, Command::Ledger(_)) { 600 } else { 10 };
+        let long = matches!(self.command, Command::Ledger(_) | Command::Statement(_));
+        let usual = if long { 600 } else { 10 };
         Duration::from_secs(u64::from(self.timeout.unwrap_or(usual)))
     }
 }
@@ -74,6 +75,18 @@ pub(crate) enum Command {
     /// Merges that dropped or combined a value
     #[command(subcommand)]
     Conflict(ConflictCommand),
+    /// Thresholds and notes that store and HQ both write
+    #[command(subcommand)]
+    Override(OverrideCommand),
+    /// Devices as store and HQ list them
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+    /// Rights to stock that is shared between stores and channels
+    #[command(subcommand)]
+    Rights(RightsCommand),
+    /// Signed statements of business days
+    #[command(subcommand)]
+    Statement(StatementCommand),
     /// Steam batches
     #[command(subcommand)]
     Batch(BatchCommand),
@@ -143,6 +156,98 @@ pub(crate) enum ConflictCommand {
         /// Settled ones, too
         #[arg(long)]
         all: bool,
+    },
+    /// You looked at it and are content with what stands
+    Settle {
+        /// As listed
+        id: String,
+        #[command(flatten)]
+        by: By,
+    },
+}
+
+/// Overrides.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OverrideCommand {
+    /// Every override with the values that stand
+    List,
+    /// Set a threshold (thousandths of a degree) or a note
+    Set {
+        /// threshold/DEVICE/high, threshold/DEVICE/low or note/ANYTHING
+        name: String,
+        /// Number, or words for a note
+        #[arg(allow_negative_numbers = true)]
+        value: String,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Back to what is configured
+    Clear {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        by: By,
+    },
+}
+
+/// The device registry.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// Devices that store and HQ list
+    List,
+    /// Add a device, or describe it anew
+    Set {
+        /// Its id
+        device: String,
+        /// scale, cabinet, tag or steamer
+        #[arg(long)]
+        class: String,
+        /// Address, serial number or place
+        #[arg(long)]
+        label: String,
+    },
+    /// Remove a device
+    Remove {
+        /// Its id
+        device: String,
+    },
+}
+
+/// Rights.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RightsCommand {
+    /// What the store holds, by article
+    List {
+        /// Only this article
+        #[arg(long)]
+        sku: Option<u64>,
+    },
+    /// Give rights back to HQ
+    Return {
+        /// Article
+        sku: u64,
+        /// Thousandths of the stock unit
+        quantity_milli: i64,
+    },
+}
+
+/// Statements.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StatementCommand {
+    /// Days and what became of their statements (exit 5 when HQ disputes one)
+    List,
+    /// One day: totals by account, tax rate and article
+    Show {
+        /// YYYY-MM-DD
+        day: String,
+        /// Write statement, proof and day root as FILE, FILE.proof and FILE.root, for sync-verify
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Sign what is booked so far
+    Sign {
+        /// YYYY-MM-DD
+        day: String,
     },
 }
 

@@ -1,5 +1,7 @@
 //! One command: what is asked, what is printed, how it ends.
 
+mod shared;
+
 use crate::args::{
     AlarmCommand, Arguments, BatchCommand, Command, ConflictCommand, DeviceCommand, EventCommand,
     LedgerCommand, SyncCommand,
@@ -9,7 +11,7 @@ use crate::screen::{Screen, complain};
 use crate::show;
 use edge_api::{
     AckRequest, Alarms, Answer, BackupRequest, Batches, Client, ClientError, Conflicts, Devices,
-    DiscardRequest, Events, Named, Reply, ShelveRequest,
+    DiscardRequest, Events, Named, Reply, SettleRequest, ShelveRequest,
 };
 use edge_api::{Backup, DeviceDetail, Doctor, Status, Stock, Sync};
 use serde::de::DeserializeOwned;
@@ -83,6 +85,14 @@ impl Session {
             }
             Command::Ledger(command) => self.ledger(command).await,
             Command::Alarm(command) => self.alarm(command).await,
+            Command::Override(command) => self.overrides(command).await,
+            Command::Registry(command) => self.registry(command).await,
+            Command::Rights(command) => self.rights(command).await,
+            Command::Statement(command) => self.statement(command).await,
+            Command::Conflict(ConflictCommand::Settle { id, by }) => {
+                let path = format!("/v1/conflicts/{}/settle", segment(id));
+                self.order(&path, &SettleRequest { by: by.name() }, &format!("{id} settled")).await
+            }
             Command::Conflict(ConflictCommand::List { all }) => {
                 let query = if *all { "?all=true" } else { "" };
                 let reply = self.client.get(&format!("/v1/conflicts{query}")).await?;

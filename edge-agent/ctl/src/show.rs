@@ -25,6 +25,10 @@ macro_rules! line {
     };
 }
 
+mod shared;
+
+pub(crate) use shared::*;
+
 /// `edgectl status`.
 pub(crate) fn status(status: &Status, color: bool) -> String {
     let mut text = String::new();

@@ -19,9 +19,9 @@ impl Tone {
     /// The tone of a state word of the interface.
     pub(crate) fn of(word: &str) -> Self {
         match word {
-            "ok" | "ready" | "returned" | "synced" | "connected" => Self::Good,
+            "ok" | "ready" | "returned" | "synced" | "connected" | "countersigned" | "rooted" => Self::Good,
             "degraded" | "warn" | "acknowledged" | "shelved" | "unsynced" | "unseen" => Self::Warn,
-            "lost" | "failed" | "fail" | "fault" | "full" | "suspect" | "unacknowledged"
+            "lost" | "failed" | "fail" | "fault" | "full" | "suspect" | "unacknowledged" | "disputed"
             | "not connected" => Self::Bad,
             "skip" => Self::Faint,
             _ => Self::Plain,
