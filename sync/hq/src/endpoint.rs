@@ -1,5 +1,6 @@
 //! The whole endpoint as one object: ledger, engine, HTTP server; started, watched and stopped together.
 
+use crate::embedded::{Embedded, EmbeddedError};
 use crate::engine::{Ended, Engine, GrownHeads, JOBS_MAX};
 use crate::fleet::{SharedFleet, stamp};
 use crate::http;
@@ -32,6 +33,8 @@ pub struct EndpointConfig {
     pub max_bytes: Option<u64>,
     /// The broker.
     pub broker: BrokerAddress,
+    /// Run that broker as a child, with its files in this folder.
+    pub embedded: Option<PathBuf>,
     /// MQTT client id; unique per broker. On PostgreSQL also the worker's name in the leases.
     pub client_id: String,
     /// PostgreSQL: buckets that are this worker's own; it takes over others whose worker is dead. `None` is all.
@@ -70,6 +73,9 @@ pub enum EndpointError {
     /// The registry of certificates.
     #[error("HQ's registry of certificates")]
     Registry(#[from] RegistryError),
+    /// The embedded broker.
+    #[error("no embedded broker")]
+    Embedded(#[from] EmbeddedError),
     /// No thread for the engine.
     #[error("cannot start the engine's thread")]
     Thread(#[source] std::io::Error),
@@ -93,6 +99,7 @@ pub struct Endpoint {
     engine_ended: Option<oneshot::Receiver<()>>,
     http: JoinHandle<()>,
     vault: Vault,
+    broker: Option<(watch::Sender<bool>, Embedded)>,
 }
 
 impl Endpoint {
@@ -107,6 +114,13 @@ impl Endpoint {
             .local_addr()
             .map_err(|source| EndpointError::Listen { address: config.listen, source })?;
 
+        let broker = match &config.embedded {
+            Some(folder) => {
+                let (end, ended) = watch::channel(false);
+                Some((end, Embedded::start(folder, config.broker.port, config.identity.as_deref(), ended)?))
+            }
+            None => None,
+        };
         let fleet = SharedFleet::new();
         let grown = Arc::new(GrownHeads::default());
         let noted = Arc::clone(&grown);
@@ -134,7 +148,7 @@ impl Endpoint {
             .map_err(EndpointError::Thread)?;
         let http = tokio::spawn(http::serve(listener, vault.clone(), fleet, identity, stop_seen));
         tracing::info!(%address, "HTTP up");
-        Ok(Self { address, stop, engine_ended: Some(engine_ended), http, vault })
+        Ok(Self { address, stop, engine_ended: Some(engine_ended), http, vault, broker })
     }
 
     /// Address of the HTTP server.
@@ -164,6 +178,11 @@ impl Endpoint {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         self.failed().await;
+        // After the engine: it says goodbye to the broker.
+        if let Some((end, broker)) = self.broker.take() {
+            end.send_replace(true);
+            broker.ended().await;
+        }
         if tokio::time::timeout(HTTP_STOP_WAIT, &mut self.http).await.is_err() {
             self.http.abort();
         }

@@ -60,7 +60,9 @@ pub enum TargetError {
     #[error("buckets '{0}': expected numbers and ranges from 0 to 63, for example 0-31 or 5,40-63")]
     Buckets(String),
     /// Not a broker address.
-    #[error("broker '{0}': expected HOST:PORT, for example 127.0.0.1:1883 or [::1]:1883")]
+    #[error(
+        "broker '{0}': expected HOST:PORT, for example 127.0.0.1:1883 or [::1]:1883, or embedded, or embedded:PORT"
+    )]
     Broker(String),
     /// Not an address of this machine only.
     #[error(
@@ -104,6 +106,30 @@ impl FromStr for BrokerAddress {
         match port.parse() {
             Ok(port) if port > 0 => Ok(Self { host: host.to_owned(), port }),
             _ => Err(refuse()),
+        }
+    }
+}
+
+/// Which broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerTarget {
+    /// One that runs somewhere.
+    At(BrokerAddress),
+    /// One of HQ's own, on this port; `None` is the usual one, 1883, or 8883 with an identity.
+    Embedded(Option<u16>),
+}
+
+impl FromStr for BrokerTarget {
+    type Err = TargetError;
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        match text.strip_prefix("embedded") {
+            Some("") => Ok(Self::Embedded(None)),
+            // A host of that name is not lost: it has a domain.
+            Some(rest) if rest.starts_with(':') => match rest.trim_start_matches(':').parse() {
+                Ok(port) if port > 0 => Ok(Self::Embedded(Some(port))),
+                _ => Err(TargetError::Broker(text.to_owned())),
+            },
+            _ => text.parse().map(Self::At),
         }
     }
 }
@@ -158,6 +184,18 @@ mod tests {
         assert_eq!(parse("hq.example:1883"), Ok(("hq.example".into(), 1_883)));
         assert_eq!(parse("[::1]:8883"), Ok(("[::1]".into(), 8_883)));
         for text in ["", "host", ":1883", "host:", "host:0", "host:65536", "::1:1883", "host:+"] {
+            assert_eq!(parse(text), Err(TargetError::Broker(text.into())));
+        }
+    }
+
+    #[test]
+    fn a_broker_is_somewhere_or_embedded() {
+        let parse = |text: &str| text.parse::<BrokerTarget>();
+        assert_eq!(parse("embedded"), Ok(BrokerTarget::Embedded(None)));
+        assert_eq!(parse("embedded:2883"), Ok(BrokerTarget::Embedded(Some(2_883))));
+        let host = "embedded.example".to_owned();
+        assert_eq!(parse("embedded.example:1883"), Ok(BrokerTarget::At(BrokerAddress { host, port: 1_883 })));
+        for text in ["embedded:", "embedded:0", "embedded:65536", "embeddedx", ""] {
             assert_eq!(parse(text), Err(TargetError::Broker(text.into())));
         }
     }

@@ -25,6 +25,7 @@ async fn a_full_ledger_stops_acknowledging_says_so_and_resumes_by_itself() {
         store: StoreTarget::Sqlite(hq_file.clone()),
         max_bytes: Some(400_000),
         broker: BrokerAddress { host: "127.0.0.1".into(), port: broker.port() },
+        embedded: None,
         client_id: "hq".into(),
         buckets: None,
         lease: std::time::Duration::from_secs(10),

@@ -143,6 +143,13 @@ impl Authority {
         if key_path.exists() {
             return Err(AuthorityError::Exists(key_path));
         }
+        // A key that is kept elsewhere is not the end of a CA: what it issued must not be forgotten.
+        let registry_path = dir.join("registry.json");
+        if registry_path.exists()
+            && Registry::load(&registry_path)?.rows.iter().any(|row| row.role != Role::Ca)
+        {
+            return Err(AuthorityError::Exists(registry_path));
+        }
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let validity = Validity::days(now_s, CA_DAYS);
         // The name carries date and key: two CAs of one name would be taken for each other, and only signatures would differ.
@@ -156,7 +163,7 @@ impl Authority {
         let ca_pem = params.self_signed(&key)?.pem();
         let row = row(&registry, Role::Ca, None, &ca_pem, now_s)?;
         push(&mut registry, row);
-        registry.save(&dir.join("registry.json"))?;
+        registry.save(&registry_path)?;
         write(&dir.join("ca.pem"), ca_pem.as_bytes())?;
         // Last: a CA exists when its key does.
         write_secret(&key_path, &key)?;
@@ -246,7 +253,7 @@ impl Authority {
         validity: Validity,
         now_s: i64,
     ) -> Result<Row, AuthorityError> {
-        let Some(current) = self.registry.current(store) else {
+        let Some(newest) = self.held(store, out).or_else(|| self.registry.newest(store)) else {
             let standing = self.registry.standing(store, now_s);
             return Err(AuthorityError::Refused(format!(
                 "store {store} is {}: enroll it",
@@ -259,7 +266,7 @@ impl Authority {
         std::fs::create_dir_all(out).map_err(|source| io(out, source))?;
         let pem = match key {
             KeyChoice::Keep => {
-                let public = current
+                let public = newest
                     .key()
                     .ok_or_else(|| AuthorityError::Refused(format!("store {store}: damaged registry row")))?;
                 self.issue(Role::Store, Some(store), &[], &Registered(public), validity, now_s)?
@@ -273,6 +280,14 @@ impl Authority {
         };
         self.write_store(out, &pem)?;
         self.latest()
+    }
+
+    /// The certificate for the key that lies in a store's folder. After a command that was cut off it need not be the newest.
+    fn held(&self, store: StoreId, out: &Path) -> Option<&Row> {
+        let pem = std::fs::read_to_string(out.join(STORE_FILES[2])).ok()?;
+        let key = KeyPair::from_pem(&pem).ok()?;
+        let fits = |row: &&Row| row.key().as_ref().map(<[u8; 32]>::as_slice) == Some(key.public_key_raw());
+        self.registry.of(store).filter(|row| row.revoked.is_none()).filter(fits).last()
     }
 
     /// Revokes a store's certificates, all of them or one serial number, and writes the revocation list. Answers how many

@@ -225,6 +225,11 @@ impl Registry {
         current(self.of(store))
     }
 
+    /// The store's certificate that was issued last, revoked ones aside: the one for the key that it has.
+    pub fn newest(&self, store: StoreId) -> Option<&Row> {
+        self.of(store).filter(|row| row.revoked.is_none()).max_by_key(|row| row.serial)
+    }
+
     /// How a store stands.
     pub fn standing(&self, store: StoreId, now_s: i64) -> Standing {
         standing(&self.of(store).collect::<Vec<_>>(), now_s)

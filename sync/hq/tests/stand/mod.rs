@@ -37,7 +37,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// The `sync-hq` program.
 pub(crate) struct Hq {
     child: Option<Child>,
-    broker_port: u16,
+    broker: String,
     http_port: u16,
     /// Everything that is not the same for each.
     args: Vec<String>,
@@ -62,9 +62,20 @@ impl Hq {
         Self::start_args(broker_port, args.map(str::to_owned).to_vec())
     }
 
+    /// On a broker of its own.
+    pub(crate) fn start_embedded(ledger: &Path, folder: &Path, broker_port: u16) -> Self {
+        let (ledger, folder) = (format!("sqlite:{}", ledger.display()), folder.display().to_string());
+        let args = ["--store", &ledger, "--broker-dir", &folder].map(str::to_owned).to_vec();
+        Self::start_on(format!("embedded:{broker_port}"), args)
+    }
+
     fn start_args(broker_port: u16, args: Vec<String>) -> Self {
+        Self::start_on(format!("127.0.0.1:{broker_port}"), args)
+    }
+
+    fn start_on(broker: String, args: Vec<String>) -> Self {
         let http_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut hq = Self { child: None, broker_port, http_port, args };
+        let mut hq = Self { child: None, broker, http_port, args };
         hq.restart();
         hq
     }
@@ -73,7 +84,7 @@ impl Hq {
         assert!(self.child.is_none(), "stop first");
         let child = Command::new(env!("CARGO_BIN_EXE_sync-hq"))
             .arg("run")
-            .args(["--broker", &format!("127.0.0.1:{}", self.broker_port)])
+            .args(["--broker", &self.broker])
             .args(["--listen", &format!("127.0.0.1:{}", self.http_port)])
             .args(["--reconnect-max-ms", "200"])
             .args(&self.args)
