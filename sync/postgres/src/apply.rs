@@ -31,6 +31,8 @@ pub(crate) enum Failure {
     Ledger(LedgerError),
     /// Letters that were taken away again before they were answered.
     Withdrawn(BTreeSet<i64>),
+    /// No answer in time: what became of the transaction is not known.
+    Silent,
     /// The server, or the way to it.
     Server(Error),
 }
@@ -161,7 +163,19 @@ pub(crate) fn fold_row(table: usize, row: &Row) -> Result<FoldRow, Error> {
 
 /// Looks up the fold rows that planning missed. Answers whether any of them exists, so that the plan is void.
 pub(crate) async fn fetch_missing(session: &Session, state: &mut State) -> Result<bool, Error> {
-    let mut found = false;
+    // A till's tickets are asked for by their highest number, once; only numbers below it are looked up one by one.
+    let tills = state.folder.missing_tills();
+    let mut found = !tills.is_empty();
+    if found {
+        let buckets: Vec<i16> = tills.iter().map(|(store, ..)| bucket_of(*store)).collect();
+        let stores: Vec<i64> = tills.iter().map(|(store, ..)| i64::from(store.0)).collect();
+        let forms: Vec<i64> = tills.iter().map(|(_, form, _)| i64::from(*form)).collect();
+        let numbers: Vec<i64> = tills.iter().map(|(.., till)| i64::from(till.0)).collect();
+        let rows = session.client.query(&session.tills, &[&buckets, &stores, &forms, &numbers]).await?;
+        for (till, row) in tills.iter().zip(&rows) {
+            state.folder.supply_till(*till, row.get(0));
+        }
+    }
     for (table, keys) in state.folder.missing() {
         let Some(statements) = session.tables.get(table) else { continue };
         let arrays = key_arrays(table, &keys);

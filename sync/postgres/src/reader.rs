@@ -4,6 +4,7 @@ use crate::error::ledger_error;
 use crate::session;
 use crate::worker::{link_of, log_of};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use sync_core::{Block, Link, MoneyAccount, StockAccount};
 use sync_model::{
     Article, BusinessDay, Currency, Direction, Event, EventId, Kind, LogId, LotId, Milli, Minor, Seq, Sku,
@@ -20,7 +21,15 @@ use tokio_postgres::{Client, Row};
 /// Idle connections that are kept.
 const IDLE_MAX: usize = 4;
 
-const SETTINGS: &str = "SET default_transaction_read_only = on; SET statement_timeout = '120s';
+/// How long the server may take for an answer; a line that stays open and moves nothing counts as lost then.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+
+fn silent() -> LedgerError {
+    let detail = format!("no answer within {} s", ANSWER_WAIT.as_secs());
+    LedgerError::Storage { context: "PostgreSQL is silent".to_owned(), detail }
+}
+
+const SETTINGS: &str = "SET default_transaction_read_only = on; SET statement_timeout = '50s';
 SET idle_in_transaction_session_timeout = '60s'; SET enable_seqscan = off; SET TIME ZONE 'UTC'";
 
 /// A connection with the runtime that its IO runs on.
@@ -155,9 +164,18 @@ impl PostgresReader {
             }
             let Some(connection) = slot.as_ref() else { break };
             let asked = off_runtime(|| {
-                let rows = connection.runtime.block_on(connection.client.query(sql, params));
-                Ok(rows)
-            })?;
+                connection.runtime.block_on(async {
+                    let asked = tokio::time::timeout(ANSWER_WAIT, connection.client.query(sql, params));
+                    asked.await.map_err(|_| silent())
+                })
+            });
+            let asked = match asked {
+                Ok(asked) => asked,
+                Err(error) => {
+                    *slot = None;
+                    return Err(error);
+                }
+            };
             match asked {
                 Ok(rows) => return Ok(rows),
                 Err(error) if last || !(error.is_closed() || connection.client.is_closed()) => {

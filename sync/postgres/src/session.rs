@@ -13,7 +13,7 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// transaction that stands still (its worker is paused) is ended by the server, so that it holds nothing up.
 const SETTINGS: &str = "
 SET synchronous_commit = on;
-SET statement_timeout = '60s';
+SET statement_timeout = '25s';
 SET lock_timeout = '20s';
 SET idle_in_transaction_session_timeout = '10s';
 SET tcp_user_timeout = '20s';
@@ -52,6 +52,7 @@ pub(crate) struct Session {
     pub(crate) overlap: Statement,
     pub(crate) signed: Statement,
     pub(crate) letters: Statement,
+    pub(crate) tills: Statement,
     pub(crate) tables: Vec<TableStatements>,
 }
 
@@ -108,6 +109,14 @@ impl Session {
             tables.push(TableStatements { fetch, apply });
         }
         Ok(Self {
+            tills: client
+                .prepare(
+                    "SELECT (SELECT max(t.number) FROM ticket AS t WHERE t.bucket = k.bucket AND t.store = k.store
+                         AND t.form = k.form AND t.till = k.till)
+                     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[])
+                         WITH ORDINALITY AS k(bucket, store, form, till, n) ORDER BY k.n",
+                )
+                .await?,
             signed: client
                 .prepare(
                     "INSERT INTO signed_end (log, seq, link, signature)

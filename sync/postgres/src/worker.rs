@@ -26,6 +26,8 @@ const PLANS_MAX: usize = 16;
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// How often the size of the database is asked, where it is limited.
 const SIZE_EVERY: Duration = Duration::from_secs(1);
+/// How long the server may take for an answer. A line that stays open and moves nothing counts as lost then.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How often letters of other workers are looked for.
 const MAIL_EVERY: Duration = Duration::from_millis(200);
 /// How often letters that nobody came back for are removed.
@@ -65,6 +67,21 @@ pub(crate) struct Worker {
     size: Option<(Instant, u64)>,
     mail_at: Instant,
     clear_at: Instant,
+}
+
+fn silent() -> LedgerError {
+    let detail = format!("no answer within {} s", ANSWER_WAIT.as_secs());
+    LedgerError::Storage { context: "PostgreSQL is silent".to_owned(), detail }
+}
+
+/// Waits for the server, but not for ever.
+fn wait<T, E>(
+    runtime: &Runtime,
+    work: impl Future<Output = Result<T, E>>,
+    silent: impl FnOnce() -> E,
+) -> Result<T, E> {
+    let answer = runtime.block_on(async { tokio::time::timeout(ANSWER_WAIT, work).await });
+    answer.unwrap_or_else(|_| Err(silent()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -118,7 +135,14 @@ impl Worker {
             self.batch(jobs);
         }
         if let Some(session) = &self.session
-            && let Err(error) = self.runtime.block_on(lease::release(session, &self.held))
+            && let Err(error) = wait(
+                &self.runtime,
+                async {
+                    let released = lease::release(session, &self.held).await;
+                    released.map_err(|error| ledger_error("release leases", &error))
+                },
+                silent,
+            )
         {
             tracing::warn!(%error, "leases not released: they expire");
         }
@@ -164,25 +188,29 @@ impl Worker {
             _ => {
                 self.held.clear();
                 self.state.forget();
-                self.runtime.block_on(Session::open(&self.setup.server))?
+                wait(&self.runtime, Session::open(&self.setup.server), silent)?
             }
         };
         let (claim, before) = (&self.setup.claim, &self.held);
-        let held = self.runtime.block_on(async {
+        let leases = async {
             let mut held = match before.is_empty() {
                 true => Held::new(),
                 false => lease::renew(&session, claim, before).await?,
             };
             held.append(&mut lease::acquire(&session, claim, &held).await?);
             Ok::<_, tokio_postgres::Error>(held)
-        });
-        let held = held.map_err(|error| ledger_error("leases", &error))?;
+        };
+        let leases = async { leases.await.map_err(|error| ledger_error("leases", &error)) };
+        let held = wait(&self.runtime, leases, silent)?;
         if held != self.held {
             tracing::info!(buckets = ?held.keys().collect::<Vec<_>>(), "leases changed");
             self.state.forget();
             self.held = held;
-            let loaded = self.runtime.block_on(load(&session, &self.held, &mut self.state));
-            loaded.map_err(|error| ledger_error("read logs", &error))?;
+            let logs = async {
+                let loaded = load(&session, &self.held, &mut self.state).await;
+                loaded.map_err(|error| ledger_error("read logs", &error))
+            };
+            wait(&self.runtime, logs, silent)?;
         }
         self.session = Some(session);
         let owned: BTreeSet<i16> = self.held.keys().copied().collect();
@@ -201,7 +229,7 @@ impl Worker {
         };
         let mut jobs = Vec::new();
         let mut unreadable = Vec::new();
-        let fetched = self.runtime.block_on(mail::fetch(session, &self.held)).map(|letters| {
+        let fetched = wait(&self.runtime, mail::fetch(session, &self.held), silent).map(|letters| {
             for (letter, order) in letters {
                 match order {
                     Ok(order) => jobs.push(Job::Order { order, hearer: Hearer::Letter(letter) }),
@@ -211,7 +239,7 @@ impl Worker {
         });
         let clear = Instant::now() >= self.clear_at;
         let done = fetched.and_then(|()| match clear || !unreadable.is_empty() {
-            true => self.runtime.block_on(mail::clear(session, &unreadable)),
+            true => wait(&self.runtime, mail::clear(session, &unreadable), silent),
             false => Ok(()),
         });
         if clear {
@@ -298,7 +326,7 @@ impl Worker {
             };
             self.state.drop_batch();
             let work = recall::move_branch(session, &self.state, &self.held, (log, at, stamp));
-            self.runtime.block_on(work).map(|()| None)
+            wait(&self.runtime, work, || Failure::Silent).map(|()| None)
         });
         match done {
             Ok(Some(answers)) => self.keep(jobs, answers),
@@ -322,7 +350,14 @@ impl Worker {
     /// Ends the session's transaction, if it has one.
     fn roll_back(&self) {
         if let Some(session) = &self.session
-            && let Err(error) = self.runtime.block_on(session.client.batch_execute("ROLLBACK"))
+            && let Err(error) = wait(
+                &self.runtime,
+                async {
+                    let done = session.client.batch_execute("ROLLBACK").await;
+                    done.map_err(|error| ledger_error("roll back", &error))
+                },
+                silent,
+            )
         {
             tracing::debug!(%error, "not rolled back: the connection is gone");
         }
@@ -333,7 +368,7 @@ impl Worker {
         if let Some(limit) = self.setup.max_bytes {
             let bytes = match self.size {
                 Some((at, bytes)) if at.elapsed() < SIZE_EVERY => bytes,
-                _ => self.runtime.block_on(size(session))?,
+                _ => wait(&self.runtime, async { Ok(size(session).await?) }, || Failure::Silent)?,
             };
             self.size = Some((Instant::now(), bytes));
             if bytes > limit {
@@ -342,17 +377,21 @@ impl Worker {
             }
         }
         let wants = self.state.wants(jobs);
-        self.runtime.block_on(async {
+        let state = &mut self.state;
+        let begin = async {
             session.client.batch_execute("BEGIN").await?;
-            apply::fetch_wants(session, &wants, &mut self.state).await
-        })?;
+            Ok(apply::fetch_wants(session, &wants, state).await?)
+        };
+        wait(&self.runtime, begin, || Failure::Silent)?;
         for _ in 0..PLANS_MAX {
             let answers: Vec<_> = jobs.iter_mut().map(|job| self.state.run(job)).collect();
-            if self.runtime.block_on(apply::fetch_missing(session, &mut self.state))? {
+            let state = &mut self.state;
+            let missing = async { Ok(apply::fetch_missing(session, state).await?) };
+            if wait(&self.runtime, missing, || Failure::Silent)? {
                 self.state.drop_batch();
                 continue;
             }
-            self.runtime.block_on(apply::commit(session, &self.state, &self.held))?;
+            wait(&self.runtime, apply::commit(session, &self.state, &self.held), || Failure::Silent)?;
             return Ok(answers);
         }
         let detail = format!("fold rows still missing after {PLANS_MAX} plans");
@@ -361,8 +400,14 @@ impl Worker {
 
     /// Brings the worker back to what is certain; answers what the jobs are told.
     fn recover(&mut self, failure: Failure) -> LedgerError {
+        if matches!(failure, Failure::Silent) {
+            let error = silent();
+            self.lose(&error);
+            return error;
+        }
         self.roll_back();
         match failure {
+            Failure::Silent => silent(),
             Failure::Ledger(error) => {
                 self.state.drop_batch();
                 error
