@@ -94,8 +94,9 @@ impl PublicKey {
         self.0.to_bytes()
     }
 
-    #[cfg(test)]
-    pub(crate) fn verify_plain(self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+    /// Checks a signature without a context of ours: those of other standards, such as a CA's over a certificate. Never for
+    /// anything that this crate signs.
+    pub fn verify_bare(self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         self.0.verify_strict(message, &signature).map_err(|_| SignatureError { key: self.to_bytes() })
     }
@@ -158,11 +159,11 @@ mod tests {
             assert_eq!(key.public().to_bytes(), hex(public));
             let signed = key.sign_plain(message);
             assert_eq!(signed, hex(signature));
-            key.public().verify_plain(message, &signed).unwrap();
+            key.public().verify_bare(message, &signed).unwrap();
             for bit in 0..512 {
                 let mut other = signed;
                 other[bit / 8] ^= 1 << (bit % 8);
-                assert!(key.public().verify_plain(message, &other).is_err(), "bit {bit}");
+                assert!(key.public().verify_bare(message, &other).is_err(), "bit {bit}");
             }
         }
     }

@@ -1,10 +1,9 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use sync_evidence::PublicKey;
-use sync_model::{Direction, LogId, StoreId};
+use sync_model::StoreId;
 
 /// Checks Steelyard evidence against public keys.
 #[derive(Debug, Parser)]
@@ -22,15 +21,18 @@ const EXIT_HELP: &str = "Exit codes: 0 holds, 1 does not hold, 2 usage, 3 a file
 /// What to check.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// A ledger file: records, chain, folds, books; with --seals also who wrote it
+    /// A ledger file: records, chain, folds, books, and the seals in it: with keys also who wrote it
     Ledger {
         /// The file
         file: PathBuf,
+        /// Every log must have a seal, and every seal a key that fits
+        #[arg(long)]
+        sealed: bool,
         /// Capture file whose seals must fit the ledger
         #[arg(long, value_name = "FILE")]
         seals: Option<PathBuf>,
         #[command(flatten)]
-        keys: Keys,
+        keys: KeyArgs,
     },
     /// A captured stream: one history per log, seals and acknowledgements that fit it
     Capture {
@@ -40,7 +42,7 @@ pub(crate) enum Command {
         #[arg(long)]
         sealed: bool,
         #[command(flatten)]
-        keys: Keys,
+        keys: KeyArgs,
     },
     /// A settlement statement: signatures, its place in the day root, and what a ledger says
     Statement {
@@ -56,7 +58,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         ledger: Option<PathBuf>,
         #[command(flatten)]
-        keys: Keys,
+        keys: KeyArgs,
     },
     /// Two statements: names every row that differs
     Compare {
@@ -67,31 +69,21 @@ pub(crate) enum Command {
     },
 }
 
-/// Public keys.
+/// Public keys, and where they come from.
 #[derive(Debug, Args)]
-pub(crate) struct Keys {
+pub(crate) struct KeyArgs {
     /// A store's public key, 64 hex digits; may be given several times
     #[arg(long = "store-key", value_name = "STORE=HEX", value_parser = store_key)]
-    stores: Vec<(StoreId, PublicKey)>,
+    pub(crate) stores: Vec<(StoreId, PublicKey)>,
     /// HQ's public key, 64 hex digits
     #[arg(long = "hq-key", value_name = "HEX", value_parser = key)]
     pub(crate) hq: Option<PublicKey>,
-}
-
-impl Keys {
-    /// The key of a store; of several the last one given.
-    pub(crate) fn store(&self, store: StoreId) -> Option<PublicKey> {
-        let keys: BTreeMap<StoreId, PublicKey> = self.stores.iter().copied().collect();
-        keys.get(&store).copied()
-    }
-
-    /// The key of a log's writer.
-    pub(crate) fn writer(&self, log: LogId) -> Option<PublicKey> {
-        match log.direction {
-            Direction::Up => self.store(log.store),
-            Direction::Down => self.hq,
-        }
-    }
+    /// A certificate whose name says whose key it is: a store's number, or hq; needs --ca; may be given several times
+    #[arg(long = "certificate", value_name = "FILE", requires = "ca")]
+    pub(crate) certificates: Vec<PathBuf>,
+    /// The CA that must have signed the certificates
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 fn store_key(text: &str) -> Result<(StoreId, PublicKey), String> {

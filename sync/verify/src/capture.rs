@@ -1,6 +1,6 @@
 //! A captured stream: every message decodes, every log has one history, acknowledgements and seals fit it.
 
-use crate::args::Keys;
+use crate::keys::Keys;
 use crate::ledger::signature;
 use crate::report::{Report, Unreadable, read};
 use crate::stream::Histories;
@@ -39,7 +39,9 @@ pub(crate) fn check(file: &Path, sealed: bool, keys: &Keys) -> Result<Report, Un
             _ => letter(frame, &mut found, &mut blocks, &mut report),
         }
     }
-    // Acknowledgements first: they anchor logs whose beginning was not captured.
+    // Acknowledgements first: they anchor logs whose beginning was not captured. Then blocks by position: one that was captured
+    // before what it continues would be the beginning of its history, and nothing before it would be looked at.
+    blocks.sort_by_key(|block| (block.log, block.first));
     for block in blocks {
         found.blocks += 1;
         for broken in found.histories.take(block) {

@@ -1,6 +1,6 @@
 //! A ledger file: file, chain and folds by sync-store; each store's books against the folds; seals against the chain.
 
-use crate::args::Keys;
+use crate::keys::{Keys, any};
 use crate::report::{Report, Unreadable, hex, read};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -8,7 +8,12 @@ use sync_evidence::{Capture, Leaf, Seal};
 use sync_store::{LedgerError, Reader, verify_file};
 
 /// Checks a ledger file, and the seals of a capture file against it.
-pub(crate) fn check(file: &Path, seals: Option<&Path>, keys: &Keys) -> Result<Report, Unreadable> {
+pub(crate) fn check(
+    file: &Path,
+    sealed: bool,
+    seals: Option<&Path>,
+    keys: &Keys,
+) -> Result<Report, Unreadable> {
     if !file.is_file() {
         return Err(Unreadable::new(file, "no such file"));
     }
@@ -31,6 +36,9 @@ pub(crate) fn check(file: &Path, seals: Option<&Path>, keys: &Keys) -> Result<Re
         Ok(reader) => {
             if let Err(error) = books(&reader, &mut report) {
                 report.add("books", error);
+            }
+            if let Err(error) = own_seals(&reader, sealed, keys, &mut report) {
+                report.add("file", error);
             }
             if let Some(path) = seals {
                 check_seals(&reader, path, keys, &mut report)?;
@@ -56,6 +64,34 @@ fn books(reader: &Reader, report: &mut Report) -> Result<(), LedgerError> {
             report.add("books", format!("store {store}, {difference}"));
         }
     }
+    Ok(())
+}
+
+/// The seals that the ledger keeps: one per log at most. Their links were compared with the chain by `verify_file`.
+fn own_seals(reader: &Reader, sealed: bool, keys: &Keys, report: &mut Report) -> Result<(), LedgerError> {
+    let seals = reader.seals()?;
+    let (mut rows, mut unchecked) = (Vec::new(), 0_u64);
+    for head in reader.heads()? {
+        let seal = seals.iter().find(|seal| seal.log == head.log);
+        let known = !keys.writer(head.log).is_empty();
+        let upto = match seal {
+            // Without a key nothing is said about it, unless everything must be sealed.
+            Some(seal) if known || sealed => signature(seal, keys, report).then_some(seal.upto.0),
+            Some(_) => {
+                unchecked += 1;
+                None
+            }
+            None => {
+                if sealed {
+                    report.add("unsealed", format!("{}: the ledger has no seal of its writer", head.log));
+                }
+                None
+            }
+        };
+        rows.push(json!({"log": head.log.to_string(), "head": head.head.0, "sealed": upto}));
+    }
+    report.fact("own_seals", rows);
+    report.fact("seals_unchecked", unchecked);
     Ok(())
 }
 
@@ -95,7 +131,7 @@ fn check_seals(reader: &Reader, path: &Path, keys: &Keys, report: &mut Report) -
 /// Checks a seal's signature.
 pub(crate) fn signature(seal: &Seal, keys: &Keys, report: &mut Report) -> bool {
     let place = || format!("{} at {}", seal.log, seal.upto);
-    match keys.writer(seal.log).map(|key| seal.verify(key)) {
+    match any(keys.writer(seal.log), |key| seal.verify(key)) {
         Some(Ok(())) => return true,
         Some(Err(error)) => report.add("seal-signature", format!("{}: {error}", place())),
         None => report.add("no-key", format!("{}: no public key of its writer was given", place())),

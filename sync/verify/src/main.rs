@@ -6,6 +6,8 @@
 
 mod args;
 mod capture;
+mod certificate;
+mod keys;
 mod ledger;
 mod report;
 mod statement;
@@ -13,18 +15,27 @@ mod stream;
 
 use args::{Arguments, Command};
 use clap::Parser;
+use keys::Keys;
 use report::{Report, Unreadable};
 use std::process::ExitCode;
 
 fn check(command: &Command) -> Result<Report, Unreadable> {
-    match command {
-        Command::Ledger { file, seals, keys } => ledger::check(file, seals.as_deref(), keys),
-        Command::Capture { file, sealed, keys } => capture::check(file, *sealed, keys),
-        Command::Statement { file, root, proof, ledger, keys } => {
-            statement::check(file, root.as_deref(), proof.as_deref(), ledger.as_deref(), keys)
+    let keys = match command {
+        Command::Ledger { keys, .. } | Command::Capture { keys, .. } | Command::Statement { keys, .. } => {
+            Keys::open(keys)?
+        }
+        Command::Compare { .. } => Keys::default(),
+    };
+    let mut report = match command {
+        Command::Ledger { file, sealed, seals, .. } => ledger::check(file, *sealed, seals.as_deref(), &keys),
+        Command::Capture { file, sealed, .. } => capture::check(file, *sealed, &keys),
+        Command::Statement { file, root, proof, ledger, .. } => {
+            statement::check(file, root.as_deref(), proof.as_deref(), ledger.as_deref(), &keys)
         }
         Command::Compare { left, right } => statement::compare(left, right),
-    }
+    }?;
+    keys.note(&mut report);
+    Ok(report)
 }
 
 fn main() -> ExitCode {

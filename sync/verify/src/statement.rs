@@ -1,6 +1,6 @@
 //! A settlement statement: who signed it, whether the day root contains it, whether a ledger's events say the same.
 
-use crate::args::Keys;
+use crate::keys::{Keys, any};
 use crate::report::{Report, Unreadable, hex, read};
 use std::path::Path;
 use sync_evidence::{DayRoot, Proof, SignedStatement};
@@ -42,7 +42,7 @@ pub(crate) fn check(
 
 fn signatures(signed: &SignedStatement, keys: &Keys, report: &mut Report) {
     let store = signed.statement.store;
-    match keys.store(store).map(|key| signed.verify_store(key)) {
+    match any(keys.store(store), |key| signed.verify_store(key)) {
         Some(Ok(())) => report.fact("store_signature", "holds"),
         Some(Err(error)) => report.add("store-signature", error),
         None if signed.store.is_some() => {
@@ -50,7 +50,7 @@ fn signatures(signed: &SignedStatement, keys: &Keys, report: &mut Report) {
         }
         None => report.add("store-signature", "statement is not signed by the store"),
     }
-    match keys.hq.map(|key| signed.verify_hq(key)) {
+    match any(keys.hq(), |key| signed.verify_hq(key)) {
         Some(Ok(())) => report.fact("hq_signature", "holds"),
         Some(Err(error)) => report.add("hq-signature", error),
         None if signed.hq.is_some() => report.add("no-key", "no public key of HQ was given"),
@@ -68,7 +68,7 @@ fn day_root(signed: &SignedStatement, root: &[u8], proof: &[u8], keys: &Keys, re
         Ok(proof) => proof,
         Err(error) => return report.add("form", error),
     };
-    match keys.hq.map(|key| root.verify(key)) {
+    match any(keys.hq(), |key| root.verify(key)) {
         Some(Ok(())) => {}
         Some(Err(error)) => report.add("root-signature", error),
         None => report.add("no-key", "no public key of HQ was given"),

@@ -205,3 +205,29 @@ fn packed_blocks_are_sealed_where_they_end() {
     let (code, found, _) = stream.check(&foreign, &[]);
     assert_eq!((code, found), (1, one("seal-signature")));
 }
+
+#[test]
+fn the_order_of_capture_hides_nothing() {
+    let stream = Stream::new();
+    // Backwards, nothing anchored by an acknowledgement: the same history.
+    let backwards: Vec<_> = stream.blocks.iter().rev().map(message).collect();
+    let (code, found, report) = stream.check(&backwards, &[]);
+    assert_eq!((code, found), (0, vec![]), "{report}");
+    let log = &report["logs"][0];
+    assert_eq!((&log["after"], &log["upto"], &log["anchored"]), (&0.into(), &93.into(), &true.into()));
+    // Two different records under one name, behind a later block that was captured first.
+    let mut forged = stream.blocks[1].clone();
+    forged.records[3] = vec![1, 2, 3];
+    let lost = Block { prev: Link([9; 32]), ..stream.blocks[2].clone() };
+    for frames in [
+        vec![&stream.blocks[4], &stream.blocks[1], &forged],
+        vec![&stream.blocks[4], &forged, &stream.blocks[1]],
+        vec![&stream.blocks[3], &forged, &stream.blocks[2]],
+        vec![&stream.blocks[4], &stream.blocks[1], &lost],
+    ] {
+        let frames: Vec<_> = frames.into_iter().map(message).collect();
+        let (code, found, report) = stream.check(&frames, &[]);
+        assert_eq!(code, 1, "{report}");
+        assert!(found.iter().any(|name| name == "equivocation" || name == "chain-break"), "{found:?}");
+    }
+}

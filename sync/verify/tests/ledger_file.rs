@@ -114,3 +114,99 @@ fn files_that_are_no_ledgers_are_named() {
     let weak = format!("7=01{}", "00".repeat(31));
     assert_eq!(verify(&["ledger", "x", "--store-key", &weak]).0, 2);
 }
+
+fn identity(name: &str) -> String {
+    format!("{}/tests/identity/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The key of the fixtures' certificate.
+fn certified() -> sync_evidence::SigningKey {
+    let pem = std::fs::read_to_string(identity("store-7.key")).unwrap();
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let value = |letter: u8| match letter {
+        b'A'..=b'Z' => letter - b'A',
+        b'a'..=b'z' => letter - b'a' + 26,
+        b'0'..=b'9' => letter - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let bits: Vec<u8> = body
+        .bytes()
+        .filter(|letter| *letter != b'=')
+        .flat_map(|letter| (0..6).rev().map(move |bit| value(letter) >> bit & 1))
+        .collect();
+    let bytes: Vec<u8> =
+        bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit)).collect();
+    // PKCS #8 of an Ed25519 key: the seed is its last 32 bytes.
+    sync_evidence::SigningKey::from_seed(&bytes[16..48].try_into().unwrap())
+}
+
+#[test]
+fn the_seals_in_a_ledger_are_checked_with_the_certificate_of_its_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = dir.path().join("ledger.db");
+    store_ledger(&ledger);
+    let log = up_log(&ledger);
+    let with = |arguments: &[&str]| {
+        let all = [&["ledger", text(&ledger)], arguments].concat();
+        let (code, report) = verify(&all);
+        (code, names(&report), report)
+    };
+    let (ca, cert) = (identity("ca.pem"), identity("store-7.pem"));
+    let trusted = ["--certificate", &cert, "--ca", &ca];
+    // No seal yet: nothing is wrong, and nothing is sealed.
+    let (code, found, report) = with(&trusted);
+    assert_eq!((code, found), (0, vec![]), "{report}");
+    assert_eq!(report["own_seals"][0]["sealed"], serde_json::Value::Null);
+    assert_eq!(with(&[&trusted[..], &["--sealed"]].concat()).1, ["unsealed"]);
+
+    let link = sync_store::Reader::open(&ledger).unwrap().link(log, Seq(90)).unwrap().unwrap();
+    let store = common::open(&ledger, sync_store::Owner::Store(common::STORE));
+    let seal = Seal::sign(&certified(), log, Seq(90), link);
+    assert!(store.call(move |draft| draft.keep_seal(&seal)).unwrap());
+    drop(store);
+    let (code, found, report) = with(&[&trusted[..], &["--sealed"]].concat());
+    assert_eq!((code, found), (0, vec![]), "{report}");
+    assert_eq!(
+        (&report["own_seals"][0]["sealed"], &report["own_seals"][0]["head"]),
+        (&90.into(), &93.into())
+    );
+    assert_eq!(report["certificates"][0]["owner"], "store 7");
+    // Without a key it is counted, and no more; with the key of another store it does not hold.
+    let (code, _, report) = with(&[]);
+    assert_eq!((code, &report["seals_unchecked"]), (0, &1.into()));
+    let other = format!("7={}", hex(key(2).public()));
+    assert_eq!(with(&["--store-key", &other]).1, ["seal-signature"]);
+    // A key that was replaced stays good beside the new one.
+    assert_eq!(with(&[&trusted[..], &["--store-key", &other]].concat()).0, 0);
+    // A certificate that this CA did not sign is no key.
+    let (code, found, report) = with(&["--certificate", &cert, "--ca", &cert]);
+    assert_eq!((code, found), (1, vec!["certificate".to_owned()]), "{report}");
+    assert_eq!(with(&["--certificate", &ca, "--ca", &ca]).1, ["certificate"], "nobody's name");
+    assert_eq!(verify(&["ledger", text(&ledger), "--certificate", &cert]).0, 2);
+    let noise = file(dir.path(), "noise.pem", b"nothing");
+    assert_eq!(verify(&["ledger", text(&ledger), "--certificate", text(&noise), "--ca", &ca]).0, 3);
+
+    // Its signature is changed in the file, then the link that it names.
+    let whole = std::fs::read(&ledger).unwrap();
+    let places: Vec<usize> = whole
+        .windows(64)
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == seal.signature)
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty());
+    for (offset, name) in
+        [(0_usize, "seal-signature"), (63, "seal-signature"), (32, "seal-link"), (1, "seal-link")]
+    {
+        let mut other = whole.clone();
+        for place in &places {
+            // The link stands right before the signature.
+            let at = if name == "seal-link" { place - offset } else { place + offset };
+            other[at] ^= 1;
+        }
+        let path = file(dir.path(), "other.db", &other);
+        let (code, report) = verify(&[&["ledger", text(&path)], &trusted[..]].concat());
+        assert_eq!((code, names(&report)), (1, vec![name.to_owned()]), "{offset}");
+    }
+}
