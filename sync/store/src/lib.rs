@@ -36,6 +36,7 @@ mod open;
 mod overrides;
 mod quarantine;
 mod reader;
+mod recompute;
 mod rows;
 mod salvage;
 mod schema;

@@ -43,7 +43,7 @@ impl StockRow {
     }
 
     /// The key as everybody else has it.
-    fn key(&self) -> StockKey {
+    pub(crate) fn key(&self) -> StockKey {
         (self.store, self.sku, LotId::new(self.lot()).unwrap_or_default(), self.account)
     }
 }
@@ -269,5 +269,190 @@ impl Sums {
     /// Nothing is known any more.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fold::{FoldError, FoldSet, View, fold};
+    use crate::item::{Item, ItemKey};
+    use crate::rows::PriceRow;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use sync_model::{
+        Article, BusinessDay, ClockQuality, Currency, Direction, Epoch, Event, EventId, LogId, Milli, Minor,
+        Sale, SaleLine, Seq, Stamp, Tender, TenderKind, UnixMillis,
+    };
+
+    /// The file.
+    #[derive(Default)]
+    struct File(FoldSet);
+
+    impl Base for File {
+        fn stock(&self, key: &StockKey) -> rusqlite::Result<i64> {
+            Ok(self.0.stock.get(key).copied().unwrap_or(0))
+        }
+        fn money(&self, key: &MoneyKey) -> rusqlite::Result<i64> {
+            Ok(self.0.money.get(key).copied().unwrap_or(0))
+        }
+        fn tally(&self, key: &TallyKey) -> rusqlite::Result<u64> {
+            Ok(self.0.tally.get(key).copied().unwrap_or(0))
+        }
+        fn ticket(&self, key: &TicketKey) -> rusqlite::Result<Option<i64>> {
+            Ok(self.0.tickets.get(key).copied())
+        }
+        fn highest_ticket(&self, store: StoreId, form: u8, till: TillId) -> rusqlite::Result<i64> {
+            let same = self.0.tickets.keys().filter(|key| (key.0, key.1, key.2) == (store, form, till));
+            Ok(same.map(|key| signed(key.3)).max().unwrap_or(i64::MIN))
+        }
+        fn article(&self, _: StoreId, _: Sku) -> rusqlite::Result<Option<Article>> {
+            Ok(None)
+        }
+        fn price(&self, _: StoreId, _: Sku) -> rusqlite::Result<Option<PriceRow>> {
+            Ok(None)
+        }
+        fn item(&self, _: &ItemKey) -> rusqlite::Result<Option<Item>> {
+            Ok(None)
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    struct Ticket {
+        store: u32,
+        till: u16,
+        number: u64,
+        lines: Vec<(u64, u8, i64, i64)>,
+        paid: i64,
+    }
+
+    /// Jobs of a group and whether each, and the group, is kept.
+    type Group = (Vec<(Vec<Ticket>, bool)>, bool);
+
+    fn tickets() -> impl Strategy<Value = Ticket> {
+        let number = prop_oneof![1_u64..12, Just(u64::MAX), Just(1 << 63)];
+        let line = (1_u64..5, 0_u8..3, 0_i64..1_000, 0_i64..1_000);
+        let lines = proptest::collection::vec(line, 0..6);
+        // Now and then too little is paid: the ticket folds as nothing.
+        (1_u32..3, 1_u16..3, number, lines, 0_i64..12).prop_map(|(store, till, number, lines, paid)| Ticket {
+            store,
+            till,
+            number,
+            lines,
+            paid,
+        })
+    }
+
+    fn groups() -> impl Strategy<Value = Vec<Group>> {
+        let job = (proptest::collection::vec(tickets(), 1..6), proptest::bool::weighted(0.8));
+        let group = (proptest::collection::vec(job, 1..5), proptest::bool::weighted(0.8));
+        proptest::collection::vec(group, 1..6)
+    }
+
+    fn event(ticket: &Ticket) -> Event {
+        let lots = ["", "L1", "a-lot-of-24-bytes-000000"];
+        let line = |(sku, lot, quantity, amount): &(u64, u8, i64, i64)| SaleLine {
+            sku: Sku(*sku),
+            lot: LotId::new(lots.get(usize::from(*lot)).copied().unwrap_or_default()).expect("a lot"),
+            quantity: Milli(*quantity),
+            unit_price: Minor(1),
+            discount: Minor(0),
+            amount: Minor(*amount),
+            tax_rate: 900,
+            weighing: None,
+            batch: None,
+        };
+        let total: i64 = ticket.lines.iter().map(|(.., amount)| *amount).sum();
+        let amount = Minor(if ticket.paid == 0 { total + 1 } else { total });
+        let sale = Sale {
+            till: TillId(ticket.till),
+            number: ticket.number,
+            day: BusinessDay(20_700),
+            currency: Currency::CNY,
+            lines: ticket.lines.iter().map(line).collect(),
+            tenders: vec![Tender { kind: TenderKind::Cash, amount }],
+        };
+        Event::new(Stamp { at: UnixMillis(1), clock: ClockQuality::Synced }, sale)
+    }
+
+    fn reason(result: Result<(), FoldError>) -> Option<&'static str> {
+        result.err().and_then(|error| error.reason()).map(|(code, _)| code)
+    }
+
+    fn book(mut view: View<'_>, at: u64, ticket: &Ticket) -> Option<&'static str> {
+        let log = LogId { store: StoreId(ticket.store), direction: Direction::Up, epoch: Epoch(1) };
+        let event = event(ticket);
+        view.count((log.store, log.direction, event.fact.kind())).expect("memory");
+        let pos = signed(at);
+        reason(fold(&mut view, EventId { log, seq: Seq(at) }, pos, &event))
+    }
+
+    /// Balances close to the limits, so that some postings overflow.
+    fn begin() -> FoldSet {
+        let mut set = FoldSet::default();
+        for (store, sku) in [(1, 1), (2, 2)] {
+            set.stock.insert((StoreId(store), Sku(sku), LotId::default(), 0), i64::MIN + 400);
+        }
+        set
+    }
+
+    fn changes(sums: &Sums) -> FoldSet {
+        FoldSet {
+            stock: sums.stock.sorted().into_iter().map(|(row, value)| (row.key(), value)).collect(),
+            money: sums.money.sorted().into_iter().map(|(key, value)| (*key, value)).collect(),
+            tally: sums.tally.sorted().into_iter().map(|(key, value)| (*key, value)).collect(),
+            tickets: sums.tickets.sorted().into_iter().map(|(key, pos)| (*key, pos)).collect(),
+            ..FoldSet::default()
+        }
+    }
+
+    type Compared<'a> = (
+        &'a BTreeMap<StockKey, i64>,
+        &'a BTreeMap<MoneyKey, i64>,
+        &'a BTreeMap<TallyKey, u64>,
+        &'a BTreeMap<TicketKey, i64>,
+    );
+
+    fn compared(set: &FoldSet) -> Compared<'_> {
+        (&set.stock, &set.money, &set.tally, &set.tickets)
+    }
+
+    proptest! {
+        #[test]
+        fn one_layer_with_undo_writes_what_three_layers_write(groups in groups(), most in 0_usize..60) {
+            let (mut layered, mut flat) = (File(begin()), File(begin()));
+            let (mut sums, mut at) = (Sums::default(), 0);
+            for (jobs, durable) in groups {
+                let mut group = FoldSet::default();
+                for (tickets, keep) in jobs {
+                    let mut job = FoldSet::default();
+                    for ticket in &tickets {
+                        at += 1;
+                        let (under, mut none) = (FoldSet::default(), FoldSet::default());
+                        let old = View { job: &mut job, group: &group, cache: &under, base: &layered, sums: None };
+                        let old = book(old, at, ticket);
+                        let new = View { job: &mut none, group: &under, cache: &under, base: &flat, sums: Some(&mut sums) };
+                        prop_assert_eq!(old, book(new, at, ticket));
+                    }
+                    if keep {
+                        group.absorb(&mut job);
+                        sums.keep_job();
+                    } else {
+                        sums.drop_job();
+                    }
+                }
+                let mut written = changes(&sums);
+                prop_assert_eq!(compared(&group), compared(&written));
+                prop_assert_eq!(sums.unchanged(), group.rows() == 0);
+                if durable {
+                    layered.0.absorb(&mut group);
+                    flat.0.absorb(&mut written);
+                    sums.keep_group(most);
+                } else {
+                    sums.drop_group();
+                }
+            }
+            prop_assert_eq!(compared(&layered.0), compared(&flat.0));
+        }
     }
 }

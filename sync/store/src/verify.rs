@@ -3,10 +3,10 @@
 //! Streaming: one store at a time, one record at a time; memory is that of one store's fold rows.
 
 use crate::fold::{Base, FoldSet, View, article_body, fold};
-use crate::image;
 use crate::ingest::counted_kind;
 use crate::item::{Class, Item, ItemKey};
 use crate::log::{self, Entry, SEAL_EVERY};
+use crate::recompute::Recomputed;
 use crate::rows::PriceRow;
 use crate::schema;
 use crate::table::{Tables, price_row, signed, unsigned};
@@ -48,16 +48,15 @@ fn verify(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> 
         stores.entry(log.store).or_default().push((log, entry));
     }
     for (store, logs) in stores {
-        let (mut set, _) = image::load(conn, store)?;
-        set.ticket_hits = truncate::tickets_below(conn, store)?;
+        let mut folds = Recomputed::new(conn, store, truncate::tickets_below(conn, store)?)?;
         if let Some(odd) = truncate::odd_base(conn, store)? {
             report.add("checkpoint", odd);
         }
         for (log, entry) in logs {
             report.logs += 1;
-            verify_log(conn, log, &entry, &mut set, report)?;
+            verify_log(conn, log, &entry, &mut folds, report)?;
         }
-        compare(conn, store, set, report)?;
+        compare(conn, store, folds.finish(), report)?;
     }
     for odd in crate::evidence::odd_seals(conn)? {
         report.add("seal-link", odd);
@@ -65,12 +64,12 @@ fn verify(conn: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> 
     strays(conn, report)
 }
 
-/// The chain of one log; its records fold into `set`.
+/// The chain of one log; its records are folded.
 fn verify_log(
     conn: &Connection,
     log: LogId,
     entry: &Entry,
-    set: &mut FoldSet,
+    folds: &mut Recomputed<'_>,
     report: &mut VerifyReport,
 ) -> rusqlite::Result<()> {
     let mut statement =
@@ -88,7 +87,7 @@ fn verify_log(
         link = link.next(log, seq, record);
         reached = seq;
         report.events += 1;
-        refold(conn, EventId { log, seq }, pos, record, set)?;
+        folds.fold(EventId { log, seq }, pos, record)?;
         if seq.0.is_multiple_of(SEAL_EVERY) {
             let stored = log::seal_before(conn, entry, seq)?;
             if stored != (seq, link) {
