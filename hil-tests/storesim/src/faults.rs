@@ -51,7 +51,7 @@ impl World {
                     && let Some(Some(id)) = self.session_of(node).map(|session| *session)
                     && let Some(session) = self.broker.session(id)
                 {
-                    session.queue_max = usize::try_from(1 + step.a % 2)?;
+                    session.queue_max = usize::try_from(step.a % 2)?;
                     self.after(5_000 + step.b % MINUTE, Happening::QueueRight(id));
                 }
             }
@@ -168,7 +168,7 @@ impl World {
         };
         let done = match step.what {
             What::LostTail => {
-                let lost = disk.lose_commits(usize::try_from(1 + step.a % 3)?)?;
+                let lost = disk.lose_commits(usize::try_from(1 + step.a % 12)?)?;
                 // The witness beside the ledger may have gone back just as far, or not.
                 if let Some(gateway) = self.gateways.get(index).filter(|_| !hq && step.b.is_multiple_of(2)) {
                     fs::write(disk.beside("ledger.db.generation"), &gateway.witness)?;

@@ -369,9 +369,11 @@ impl World {
         gateway.replica.tick(now);
         if let Some(effect) = gateway.replica.poll_effect(now) {
             self.store_effect(index, effect)?;
+            self.idle.remove(&node);
             let pause = self.random.below(3);
             self.turn_at(node, now + pause);
         } else if let Some(wake) = gateway.replica.next_wake() {
+            self.idle_turn(node, wake);
             self.turn_at(node, wake.max(now + 1));
         }
         Ok(())

@@ -247,9 +247,11 @@ impl World {
         worker.hub.tick(now);
         if let Some(effect) = worker.hub.poll_effect(now) {
             self.hq_effect(index, effect)?;
+            self.idle.remove(&node);
             let pause = self.random.below(3);
             self.turn_at(node, now + pause);
         } else if let Some(wake) = worker.hub.next_wake() {
+            self.idle_turn(node, wake);
             self.turn_at(node, wake.max(now + 1));
         }
         Ok(())

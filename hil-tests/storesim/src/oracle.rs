@@ -13,7 +13,7 @@ use sync_model::{Fact, Milli, Sku, StoreId};
 use sync_store::Reader;
 
 /// Virtual time after the end of the faults within which everything must be settled.
-const SETTLE_MS: u64 = 4 * 3_600_000;
+const SETTLE_MS: u64 = 8 * 3_600_000;
 /// How long it must stay so.
 const STABLE_MS: u64 = 20 * 60_000;
 /// Messages that a store and its HQ may exchange in that time with nothing to say.
@@ -38,6 +38,15 @@ impl World {
         // Whoever is away for long comes back by itself.
         let back = absent.max().unwrap_or(0);
         if back > self.now && back < self.now + 500 * DAY_MS {
+            if back > self.now + 2 * DAY_MS {
+                // Nobody trades any more: a year of idle greetings would show nothing.
+                for index in 0..self.gateways.len() {
+                    if let Some(gateway) = self.gateways.get_mut(index) {
+                        gateway.absent_until = back;
+                    }
+                    self.cut(Node::Gateway(index), 1_000, 2_000);
+                }
+            }
             self.until(back + 1_000)?;
         }
         for worker in &mut self.hq.workers {
@@ -315,11 +324,22 @@ impl World {
                 format!("article {sku}: {} more in use than issued", Milli(over)),
             );
         }
-        for (sku, pool) in hq.pools()? {
-            let over = self.book.excused.get(&sku).copied().unwrap_or(0);
-            if pool.0 + over < 0 {
-                self.violate("rights-not-negative", format!("pool of article {sku}: {pool}"));
+        // Shortfalls are debts of the pool, not rights in a hand.
+        let mut pools: BTreeMap<Sku, i64> = BTreeMap::new();
+        for store in hq.stores()? {
+            for row in hq.rights(store, None)? {
+                let pool = row.sums.issued - row.sums.granted + row.sums.returned + row.sums.fenced;
+                *pools.entry(row.sku).or_default() += pool;
+                let excused = self.book.excused.get(&row.sku).copied().unwrap_or(0);
+                if row.sums.held() + excused < 0 && row.sums.fences == 0 && row.sums.fenced == 0 {
+                    let detail =
+                        format!("store {store}, epoch {}, article {}: {:?}", row.epoch, row.sku, row.sums);
+                    self.violate("rights-not-negative", detail);
+                }
             }
+        }
+        if let Some((sku, pool)) = pools.into_iter().find(|(_, pool)| *pool < 0) {
+            self.violate("rights-not-negative", format!("pool of article {sku}: {}", Milli(pool)));
         }
         Ok(())
     }

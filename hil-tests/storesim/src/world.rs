@@ -116,6 +116,8 @@ pub struct World {
     pub(crate) events: u64,
     pub(crate) messages: u64,
     pub(crate) healed: bool,
+    /// Turns in a row that found nothing to do, and were asked for again at once.
+    pub(crate) idle: BTreeMap<Node, u32>,
     trace: VecDeque<String>,
     trace_max: usize,
     pub(crate) root: TempDir,
@@ -170,6 +172,7 @@ impl World {
             events: 0,
             messages: 0,
             healed: false,
+            idle: BTreeMap::new(),
             trace: VecDeque::new(),
             trace_max,
             root,
@@ -291,6 +294,16 @@ impl World {
         match node {
             Node::Gateway(index) => self.gateway_turn(index),
             Node::Worker(index) => self.worker_turn(index),
+        }
+    }
+
+    /// A driver that is woken again and again, and finds nothing to do: a busy loop in a real process.
+    pub(crate) fn idle_turn(&mut self, node: Node, wake: u64) {
+        let soon = wake <= self.now + 1;
+        let idle = self.idle.entry(node).or_default();
+        *idle = if soon { *idle + 1 } else { 0 };
+        if *idle == 2_000 {
+            self.violate("busy-loop", format!("{node:?} wakes every millisecond and finds nothing to do"));
         }
     }
 

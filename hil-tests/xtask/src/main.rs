@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use hil_bench::{codec, ledger, sync};
 use hil_demo::{Options, crash};
+use hil_storesim::cli::{self, Sim};
 use hil_xtask::{setup, suite, tidy, workspace_root};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -60,8 +61,27 @@ enum Task {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Stores, brokers and HQ under one seed and virtual time, with every fault; or the planted bugs.
+    Sim(Sim),
+    /// Runs on for a given time.
+    Soak {
+        #[command(subcommand)]
+        what: Soak,
+    },
     /// Architecture and house rules.
     Tidy,
+}
+
+#[derive(Subcommand)]
+enum Soak {
+    /// Simulated stores, as many seeds as the time allows.
+    Sim {
+        /// How long.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        #[command(flatten)]
+        sim: Sim,
+    },
 }
 
 #[derive(Subcommand)]
@@ -142,6 +162,8 @@ fn run(task: Task) -> Result<bool> {
         Task::Bench { what: Bench::SyncOnALine { part, folder, programs } } => {
             sync::on_a_line(&folder, &programs, &part).map(|()| true)
         }
+        Task::Sim(sim) => cli::simulate(&sim),
+        Task::Soak { what: Soak::Sim { minutes, sim } } => cli::soak(&sim, minutes),
         Task::Tidy => {
             let found = tidy::check(&root)?;
             for finding in &found {

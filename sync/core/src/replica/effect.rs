@@ -264,7 +264,7 @@ pub enum Alarm {
         upto: Seq,
     },
     /// The peer lacks records that are no longer here: it is older than the retention. Nothing more of the log goes out until
-    /// the peer has it up to `floor` from elsewhere (a newer backup, or this side's snapshot).
+    /// the peer has it up to `floor` from elsewhere: a newer backup.
     Truncated {
         /// The log.
         log: LogId,

@@ -223,7 +223,10 @@ impl Hub {
             || !self.progress.is_empty()
             || self.acks.waiting() > 0
             || !self.naks.is_empty();
-        let wakes = [words.then_some(self.pause_until), self.recall.next_wake(), self.down.next_wake()];
+        let patience_ms = self.config.sender.retry_max_ms.saturating_mul(super::store::PATIENCE);
+        let answers = |log: LogId| self.peers.get(&log.store).is_some_and(|version| *version >= 2);
+        let recall = self.recall.next_wake(patience_ms, answers);
+        let wakes = [words.then_some(self.pause_until), recall, self.down.next_wake()];
         wakes.into_iter().flatten().min().map(|at| at.max(self.pause_until))
     }
 

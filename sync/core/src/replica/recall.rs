@@ -173,8 +173,18 @@ impl Recall {
         self.lost.iter().map(|(log, lost)| (*log, *lost))
     }
 
-    pub(super) fn next_wake(&self) -> Option<u64> {
-        self.lost.values().map(|lost| lost.ask_at).min()
+    /// When there is something to do: asking a peer that answers, or giving up on one that cannot be asked.
+    pub(super) fn next_wake(&self, patience_ms: u64, answers: impl Fn(LogId) -> bool) -> Option<u64> {
+        let at = |(log, lost): (&LogId, &Lost)| match lost.asks {
+            _ if answers(*log) => Some(lost.ask_at),
+            0 => Some(lost.since.saturating_add(patience_ms)),
+            _ => None,
+        };
+        self.lost.iter().filter_map(at).min()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lost.is_empty()
     }
 }
 

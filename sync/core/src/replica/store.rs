@@ -30,6 +30,8 @@ const PAUSE_MS: u64 = 100;
 pub(super) const PATIENCE: u64 = 8;
 /// Usual waits after which a store that says nothing greets all the same: HQ may take it for gone (a will that came late).
 const IDLE_GREETING: u64 = 10;
+/// How long an urgent event may take from its announcement to its commit.
+const HURRY_MS: u64 = 1_000;
 /// Ends of sent blocks whose links are remembered.
 const LINKS_MAX: usize = 64;
 /// How long a refusal of the newest version stands.
@@ -113,6 +115,7 @@ pub struct Replica {
     /// The current log's end when the link came up, and how far previews of what follows went out.
     live: Option<(LogId, Seq, Seq)>,
     live_at: u64,
+    hurry_until: u64,
     heard_ms: u64,
     hello_ms: u64,
     /// When something last went out that shows HQ that this store is there.
@@ -157,6 +160,7 @@ impl Replica {
             ingests: BTreeMap::new(),
             live: None,
             live_at: 0,
+            hurry_until: 0,
             heard_ms: 0,
             hello_ms: 0,
             spoke_ms: 0,
@@ -252,6 +256,18 @@ impl Replica {
         {
             self.live_at = now.saturating_add(self.config.sender.linger_ms);
         }
+        if now < self.hurry_until {
+            self.sender.hurry(now);
+            self.live_at = self.live_at.min(now);
+        }
+    }
+
+    /// Something urgent is being written: what waits for company goes at once, and so does what is written within the next
+    /// second.
+    pub fn hurry(&mut self, now: u64) {
+        self.hurry_until = now.saturating_add(HURRY_MS);
+        self.sender.hurry(now);
+        self.live_at = self.live_at.min(now);
     }
 
     /// Positions of every own log.
@@ -276,7 +292,7 @@ impl Replica {
         }
         // HQ may have been upgraded since it refused. While history is missing that only a newer one can give back, this is
         // found out at once; else now and then, because each refusal is written down at HQ.
-        let missing = self.recall.next_wake().is_some() && self.peer.is_some_and(|peer| peer < self.config.speaks);
+        let missing = !self.recall.is_empty() && self.peer.is_some_and(|peer| peer < self.config.speaks);
         let try_again = |refused: u64| missing || now.saturating_sub(refused) >= UPGRADE_MS;
         let greets = now >= self.idle_at() || now >= self.hello_at() && self.waits();
         if greets && self.refused_ms.is_some_and(try_again) {
@@ -299,7 +315,7 @@ impl Replica {
         self.hellos > 0
             || self.peer.is_none()
             || self.sender.status().lag() > 0
-            || self.recall.next_wake().is_some()
+            || !self.recall.is_empty()
     }
 
     /// When the next greeting is due, if something waits. Acks do not stand in for the answer that tells the versions.
@@ -348,7 +364,9 @@ impl Replica {
         let words = words.then_some(self.pause_until);
         let live = self.live_range(u64::MAX).map(|_| self.live_at);
         let sending = if self.reading.is_some() { None } else { [sending, live].into_iter().flatten().min() };
-        let wakes = [sending, Some(hello), words, self.recall.next_wake()];
+        let patience_ms = self.config.sender.retry_max_ms.saturating_mul(PATIENCE);
+        let answers = self.peer.is_some_and(|version| version >= 2);
+        let wakes = [sending, Some(hello), words, self.recall.next_wake(patience_ms, |_| answers)];
         wakes.into_iter().flatten().min().map(|at| at.max(self.pause_until))
     }
 
