@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use sync_model::{DeviceId, EpochReason, Event, EventId, Fact, LogId, Seq, StoreId, Text, UnixMillis};
 use sync_store::telemetry::{Sample, Telemetry};
 use sync_store::{Draft, Ledger, LedgerError, OpenReport, Reader, Refusal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Ends of all logs, as of the last commit.
 pub type Heads = BTreeMap<LogId, Seq>;
@@ -71,6 +71,8 @@ pub struct Daemon {
     /// Monotonic time of the start.
     pub started_ms: u64,
     config: RwLock<Arc<Config>>,
+    /// Told when an alarm is on its way into the ledger: it is not to wait for company on its way to HQ.
+    pub(crate) urgent: Notify,
     heads: watch::Sender<Heads>,
     readers: Mutex<Vec<Reader>>,
     host: Mutex<Option<drv_host::Host>>,

@@ -268,6 +268,8 @@ impl Postings {
 
     fn trade(&mut self, trade: &Trade<'_>) -> Result<(), PostingError> {
         let mut lines = Minor::ZERO;
+        self.stock.reserve(2 * trade.lines.len());
+        self.money.reserve(2 * trade.lines.len() + trade.tenders.len());
         for line in trade.lines {
             self.stock(trade.from, trade.to, line.sku, &line.lot, line.quantity)?;
             let amount = checked(line.amount)?;

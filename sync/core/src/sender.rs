@@ -315,6 +315,13 @@ impl Sender {
         }
     }
 
+    /// What waits for company goes now.
+    pub fn hurry(&mut self, now: u64) {
+        for entry in &mut self.logs {
+            entry.linger_at = entry.linger_at.min(now);
+        }
+    }
+
     /// The log is no longer to be sent.
     pub fn forget(&mut self, log: LogId) {
         self.logs.retain(|entry| entry.log != log);

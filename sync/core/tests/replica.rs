@@ -7,9 +7,11 @@ mod world;
 
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use sync_core::replica::Alarm;
+use sync_core::replica::store::{Replica, ReplicaConfig};
+use sync_core::replica::{Alarm, Effect, Leaf, Letter};
+use sync_core::{Ack, SenderConfig};
 use sync_model::{Direction, Seq};
-use world::{Op, STORE, World, check, play};
+use world::{Book, Op, STORE, World, check, play};
 
 fn op(rollback: bool) -> impl Strategy<Value = Op> {
     let plain = prop_oneof![
@@ -222,4 +224,27 @@ fn schedules_that_once_failed_end_well() {
         ],
         (2, 2),
     ));
+}
+
+/// A lone event waits for company, an urgent one does not, and takes along what waits.
+#[test]
+fn an_urgent_event_goes_at_once() {
+    let mut book = Book::new(Direction::Up);
+    let log = book.open(0, 0);
+    let sender = SenderConfig { linger_ms: 60_000, ..SenderConfig::default() };
+    let mut replica = Replica::new(ReplicaConfig { sender, ..ReplicaConfig::new(STORE) });
+    replica.load(0, &book.positions(), Some(log));
+    replica.handle_up(0);
+    let ack = Ack { log, upto: book.head(log), link: book.link(log, book.head(log)).unwrap(), gap: None };
+    replica.handle_message(0, Leaf::UpAck, &Letter::Ack(ack).encode(2).unwrap());
+    let reads = |replica: &mut Replica, now: u64| {
+        let effects: Vec<Effect> = std::iter::from_fn(|| replica.poll_effect(now)).collect();
+        effects.iter().any(|effect| matches!(effect, Effect::ReadBlock { .. }))
+    };
+    reads(&mut replica, 0);
+    replica.handle_head(10, log, Seq(2));
+    assert!(!reads(&mut replica, 30_000), "it waits for company");
+    replica.hurry(30_000);
+    replica.handle_head(30_005, log, Seq(3));
+    assert!(reads(&mut replica, 30_005), "an alarm does not");
 }

@@ -140,6 +140,7 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         telemetry_path,
         started_ms: clock.mono_ms(),
         config: RwLock::new(Arc::new(config)),
+        urgent: tokio::sync::Notify::new(),
         heads,
         readers: Mutex::new(Vec::new()),
         host: Mutex::new(None),

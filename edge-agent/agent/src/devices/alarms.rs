@@ -4,6 +4,11 @@ use edge_core::excursion::Decision;
 use sync_model::{AlarmKind, AlarmRaised, AlarmRef, AlarmReturned, DeviceId, Event, FactRef, Stamp};
 use sync_store::{Draft, Refusal};
 
+/// Whether there is something that HQ should hear of at once.
+pub(super) fn raises(decisions: &[Decision]) -> bool {
+    decisions.iter().any(|decision| matches!(decision, Decision::Raise { .. }))
+}
+
 /// Appends the fact of a decision. For a raised alarm gives its name, to be bound before the state is saved.
 pub(super) fn append(
     draft: &mut Draft<'_>,

@@ -157,6 +157,9 @@ impl Cabinet {
                 continue;
             }
             let stamp = desk.daemon.clock.stamp_at(now.wall.0);
+            if alarms::raises(&outcome.decisions) {
+                desk.daemon.urgent.notify_one();
+            }
             let id = self.id.clone();
             let submitted = desk.submit(
                 Key::Device(self.id.clone()),

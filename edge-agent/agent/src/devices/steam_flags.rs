@@ -1,5 +1,6 @@
 //! Yes/no alarms of a steamer: low water, over-temperature, sensor fault, silence.
 
+use super::alarms;
 use edge_core::Moment;
 use edge_core::batch::Reading;
 use edge_core::excursion::{Decision, FlagWatch};
@@ -88,6 +89,11 @@ impl Flags {
             *save = outcome.save;
             *decisions = outcome.decisions;
         }
+    }
+
+    /// Whether an alarm begins that is not written yet.
+    pub(super) fn raises(&self) -> bool {
+        self.watches.iter().any(|(_, _, decisions, _)| alarms::raises(decisions))
     }
 
     /// What the last step decided, by watch that must be saved.

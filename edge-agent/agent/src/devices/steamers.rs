@@ -190,6 +190,9 @@ impl Steamer {
                 }
                 continue;
             }
+            if change.flags.raises() {
+                desk.daemon.urgent.notify_one();
+            }
             let (id, stamp) = (self.id.clone(), desk.daemon.clock.stamp_at(now.wall.0));
             let (step, audit, discard) = match step {
                 Step::Discard(batch, by, answer) => (None, Some(audit(batch, by)), Some((batch, answer))),

@@ -112,8 +112,7 @@ impl Pump {
             }
             Alarm::Truncated { log, wanted, floor } => {
                 settle.outdated(Outdated { log, wanted, floor });
-                tracing::error!(%log, %wanted, %floor, "HQ lacks records that were truncated here: it is older than ledger.keep_days; \
-                     give it a newer backup, or this store's snapshot");
+                tracing::error!(%log, %wanted, %floor, "HQ lacks records that were truncated here: it is older than ledger.keep_days and needs a newer backup");
             }
             Alarm::PeerRegressed { log, upto } => {
                 tracing::warn!(%log, %upto, "HQ has less than it had acknowledged: sending again");

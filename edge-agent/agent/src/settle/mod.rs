@@ -77,6 +77,10 @@ pub async fn run(daemon: Arc<Daemon>, hq: HqSection, mut stop: watch::Receiver<b
                 if changed.is_err() { break }
                 pump.heads(&mut heads);
             }
+            () = daemon.urgent.notified() => {
+                let now = pump.now();
+                pump.replica.hurry(now);
+            }
             () = tokio::time::sleep(wait) => {}
             _ = stop.changed() => {}
         }

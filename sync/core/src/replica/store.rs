@@ -312,10 +312,7 @@ impl Replica {
 
     /// Whether a word of HQ is wanted: a greeting is unanswered, or something is not acknowledged.
     fn waits(&self) -> bool {
-        self.hellos > 0
-            || self.peer.is_none()
-            || self.sender.status().lag() > 0
-            || !self.recall.is_empty()
+        self.hellos > 0 || self.peer.is_none() || self.sender.status().lag() > 0 || !self.recall.is_empty()
     }
 
     /// When the next greeting is due, if something waits. Acks do not stand in for the answer that tells the versions.
