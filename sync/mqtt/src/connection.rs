@@ -132,6 +132,12 @@ impl Session {
                 Ok(Err(error)) => return self.fault(&error, own.as_ref()),
                 Err(_elapsed) => return lost("no sign of life from the connection"),
             };
+            if let Event::Incoming(Packet::ConnAck(connack)) = &event
+                && connack.properties.as_ref().is_some_and(|told| told.server_keep_alive == Some(0))
+            {
+                // "No keep-alive": the client would ping without a pause. Ours still tells whether the line is there.
+                event_loop.options.set_keep_alive(self.options.keep_alive());
+            }
             if let Some(end) = self.handle(event).await {
                 return end;
             }
@@ -181,6 +187,10 @@ impl Session {
                     count(&self.shared.counters.refused);
                 }
                 None
+            }
+            // The client also says goodbye by itself, to a broker that breaks the protocol. That is no end of the pipe.
+            Event::Outgoing(Outgoing::Disconnect) if !*self.closing.borrow() => {
+                Some(lost("broker sent a packet out of turn"))
             }
             Event::Outgoing(Outgoing::Disconnect) => {
                 self.goodbye = true;
