@@ -46,13 +46,9 @@ impl Entry {
             }
             Fact::Receipt(receipt) => {
                 let entry = Self::new(format!("receipt {}", receipt.reference));
-                Some(
-                    receipt.lines.iter().fold(entry, |entry, line| entry.moves(line.sku.0, line.quantity.0)),
-                )
+                Some(receipt.lines.iter().fold(entry, |entry, line| entry.moves(line.sku.0, line.quantity.0)))
             }
-            Fact::Waste(waste) => {
-                Some(Self::new("waste".to_owned()).moves(waste.sku.0, -waste.quantity.0))
-            }
+            Fact::Waste(waste) => Some(Self::new("waste".to_owned()).moves(waste.sku.0, -waste.quantity.0)),
             Fact::TransferOut(out) => {
                 let entry = Self::new(format!("transfer to {}", out.to.0));
                 Some(out.lines.iter().fold(entry, |entry, line| entry.moves(line.sku.0, -line.quantity.0)))
@@ -124,7 +120,10 @@ impl Books {
             }
         }
         if let Some(before) = self.entries.entry(store).or_default().insert(id.clone(), entry.clone()) {
-            self.fault(format!("store {store}: {} and {} were answered with id {id}", before.what, entry.what));
+            self.fault(format!(
+                "store {store}: {} and {} were answered with id {id}",
+                before.what, entry.what
+            ));
         }
     }
 

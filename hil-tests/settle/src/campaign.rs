@@ -61,7 +61,8 @@ pub struct Report {
 
 /// Runs one campaign in a folder of its own, which is kept when something does not hold.
 pub async fn run(options: &Options) -> Result<Report> {
-    let folder = tempfile::Builder::new().prefix("steelyard-settle-").tempdir().context("the run's folder")?;
+    let folder =
+        tempfile::Builder::new().prefix("steelyard-settle-").tempdir().context("the run's folder")?;
     let started = Instant::now();
     let outcome = in_folder(options, folder.path()).await;
     let failed = outcome.as_ref().map_or(true, |report| report.violations > 0);
@@ -107,13 +108,15 @@ async fn in_folder(options: &Options, folder: &Path) -> Result<Report> {
     for wrong in prices_arrive(&shop).await {
         problems.add(wrong);
     }
-    let (hq, stores, shown) = at_rest(&mut fleet, &office).await?;
+    let shown = at_rest(&mut fleet, &office).await?;
     let books = shop.books().clone();
     for fault in &books.faults {
         problems.add(fault.clone());
     }
-    report.events =
-        tokio::task::block_in_place(|| oracle::check(&books, &hq, &stores, &shown, &mut problems))?;
+    report.events = tokio::task::block_in_place(|| {
+        let (hq, stores) = ledgers(&fleet)?;
+        oracle::check(&books, &hq, &stores, &shown, &mut problems)
+    })?;
     enough(&books, &mut problems);
     report.promised = books.count();
     report.replayed = books.replayed;
@@ -183,9 +186,8 @@ async fn settled(fleet: &Fleet, office: &Office) -> Result<()> {
         let Some(body) = office.look("/v1/stores").await else { return false };
         let rows: Vec<_> = body["stores"].as_array().into_iter().flatten().collect();
         // A worker that was restarted does not know what a quiet store has: then the store's own word, above, counts.
-        let level = |row: &serde_json::Value| {
-            row["lag_down"] == 0 && row["lag_up"].as_u64().unwrap_or_default() == 0
-        };
+        let level =
+            |row: &serde_json::Value| row["lag_down"] == 0 && row["lag_up"].as_u64().unwrap_or_default() == 0;
         STORES.iter().all(|store| rows.iter().any(|row| row["store"] == *store && level(row)))
     };
     let waited = until("the stores to have all of HQ's words", SETTLE_LIMIT, down).await;
@@ -210,28 +212,32 @@ async fn prices_arrive(shop: &Shop) -> Vec<String> {
 
 /// Ends the programs with everything settled. What an agent writes at its end is settled by its next run, so the agents are
 /// started again until nothing is left over.
-async fn at_rest(fleet: &mut Fleet, office: &Office) -> Result<(Ledger, Vec<(u32, Ledger)>, Shown)> {
-    for attempt in 0..5 {
+async fn at_rest(fleet: &mut Fleet, office: &Office) -> Result<Shown> {
+    for _ in 0..4 {
         fleet.stop_agents().await?;
-        let stores = fleet
-            .sites
-            .iter()
-            .map(|site| Ok((site.store, Ledger::file(&site.ledger())?)))
-            .collect::<Result<Vec<_>>>()?;
-        let hq = tokio::task::block_in_place(|| hq_ledger(fleet))?;
-        let level = tokio::task::block_in_place(|| level(&hq, &stores))?;
-        if level || attempt == 4 {
-            let shown = Shown {
-                transfers: office.look("/v1/transfers").await.context("HQ does not show transfers")?,
-                rights: office.look("/v1/rights").await.context("HQ does not show rights")?,
-            };
-            fleet.stop_workers().await?;
-            return Ok((hq, stores, shown));
+        let level = tokio::task::block_in_place(|| {
+            let (hq, stores) = ledgers(fleet)?;
+            level(&hq, &stores)
+        })?;
+        if level {
+            break;
         }
         fleet.start_agents().await?;
         settled(fleet, office).await?;
     }
-    unreachable!("the last attempt returns")
+    let shown = Shown {
+        transfers: office.look("/v1/transfers").await.context("HQ does not show transfers")?,
+        rights: office.look("/v1/rights").await.context("HQ does not show rights")?,
+    };
+    fleet.stop_agents().await?;
+    fleet.stop_workers().await?;
+    Ok(shown)
+}
+
+/// Every party's ledger. They wait for their answers, also when they are dropped: not for threads that must not wait.
+fn ledgers(fleet: &Fleet) -> Result<(Ledger, Vec<(u32, Ledger)>)> {
+    let stores = fleet.sites.iter().map(|site| Ok((site.store, Ledger::file(&site.ledger())?)));
+    Ok((hq_ledger(fleet)?, stores.collect::<Result<Vec<_>>>()?))
 }
 
 fn hq_ledger(fleet: &Fleet) -> Result<Ledger> {

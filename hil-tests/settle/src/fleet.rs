@@ -144,6 +144,8 @@ impl Fleet {
         match &worker.database {
             Some(line) => {
                 command.arg(format!("postgres://steelyard@127.0.0.1:{}/hq", line.port()));
+                let buckets = if at == 0 { "0-31" } else { "32-63" };
+                command.args(["--buckets", buckets, "--lease-ms", "3000"]);
             }
             None => {
                 command.arg(format!("sqlite:{}", self.hq_file().display()));
@@ -224,13 +226,15 @@ impl Fleet {
         let workers = self.workers.iter_mut().filter_map(|worker| worker.process.as_mut());
         let mut gone: Vec<&mut Process> = agents.chain(workers).collect();
         gone.retain_mut(|process| !process.runs());
-        gone.iter().map(|process| format!("a program ended by itself, see {}", process.log().display())).collect()
+        gone.iter()
+            .map(|process| format!("a program ended by itself, see {}", process.log().display()))
+            .collect()
     }
 
-    /// SIGTERM to the agents; they must end cleanly.
+    /// SIGTERM to the agents that run; they must end cleanly.
     pub(crate) async fn stop_agents(&mut self) -> Result<()> {
-        for site in &mut self.sites {
-            stop(site.agent.take()).await?;
+        for agent in self.sites.iter_mut().filter_map(|site| site.agent.take()) {
+            stop(Some(agent)).await?;
         }
         Ok(())
     }

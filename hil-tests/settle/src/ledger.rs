@@ -88,9 +88,7 @@ impl Ledger {
             }
             side.logs.insert(head.log, Log { head, events });
         }
-        side.stock = crate::books::sum(
-            self.stock(store)?.into_iter().map(|row| (row.sku.0, row.on_hand.0)),
-        );
+        side.stock = crate::books::sum(self.stock(store)?.into_iter().map(|row| (row.sku.0, row.on_hand.0)));
         side.cash = crate::books::sum(self.money(store)?.into_iter().filter_map(|row| match row.account {
             MoneyAccount::Tender(kind) => Some((tender(kind).to_owned(), row.amount.0)),
             _ => None,

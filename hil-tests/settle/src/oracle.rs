@@ -152,7 +152,8 @@ fn same_logs(store: u32, own: &Side, there: &Side, problems: &mut Problems) {
         same(&format!("end of {log}"), &ours.head.head, &theirs.head.head, problems);
         same(&format!("link of {log}"), &ours.head.link, &theirs.head.link, problems);
         same(&format!("records of {log}"), &ours.events.len(), &theirs.events.len(), problems);
-        let differs = ours.events.iter().zip(&theirs.events).find(|(a, b)| a.id != b.id || a.record != b.record);
+        let differs =
+            ours.events.iter().zip(&theirs.events).find(|(a, b)| a.id != b.id || a.record != b.record);
         if let Some((a, _)) = differs {
             problems.add(format!("{log}: record {} differs between the sides", a.id));
         }
@@ -250,7 +251,10 @@ mod tests {
         assert_eq!(problems.count, 0);
         balances("stock of", &books().stock(7), &BTreeMap::from([(1001, 6999)]), &mut problems);
         balances("money in", &books().cash(7), &BTreeMap::new(), &mut problems);
-        assert_eq!(problems.named, ["stock of 1001 is 6999, the books say 7000", "money in cash is 0, the books say 700"]);
+        assert_eq!(
+            problems.named,
+            ["stock of 1001 is 6999, the books say 7000", "money in cash is 0, the books say 700"]
+        );
     }
 
     #[test]
@@ -261,9 +265,7 @@ mod tests {
         for store in STORES {
             books.promised.insert(store, 10_000);
         }
-        let road = |open: i64| {
-            serde_json::json!({"transfers": [{"from": 7, "of": "1.9", "sku": 1001, "in_transit_milli": open}]})
-        };
+        let road = |open: i64| serde_json::json!({"transfers": [{"from": 7, "of": "1.9", "sku": 1001, "in_transit_milli": open}]});
         let right = |held: i64| {
             let row = |store: &u32| {
                 serde_json::json!({

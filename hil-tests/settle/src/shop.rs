@@ -59,7 +59,8 @@ impl Shop {
     /// Price book, first deliveries, rights. Nothing is broken yet.
     pub(crate) async fn open(&self, random: &mut Random) -> Result<()> {
         for store in STORES {
-            let mut prices: Vec<(u64, i64)> = SKUS.iter().map(|sku| (*sku, random.signed(150, 5000))).collect();
+            let mut prices: Vec<(u64, i64)> =
+                SKUS.iter().map(|sku| (*sku, random.signed(150, 5000))).collect();
             prices.push((PROMISED, 2500));
             self.publish(store, &prices).await?;
         }
@@ -79,7 +80,9 @@ impl Shop {
         for (counter, store) in self.counters.iter().zip(STORES) {
             let path = format!("/v1/offers/{PROMISED}?channel=web");
             let granted = || async {
-                http::get(counter.server(), &path).await.is_ok_and(|answer| answer.json()["rights_milli"] == GRANT)
+                http::get(counter.server(), &path)
+                    .await
+                    .is_ok_and(|answer| answer.json()["rights_milli"] == GRANT)
             };
             hil_rig::until(&format!("the rights of store {store}"), PRICE_PATIENCE, granted).await?;
         }
@@ -151,7 +154,8 @@ impl Shop {
         let (sku, quantity) = (*random.pick(&SKUS), random.signed(1, 20) * 1000);
         let body = json!({"to": STORES[to], "lines": [{"sku": sku, "quantity_milli": quantity}]});
         let entry = Entry::new(format!("transfer to {}", STORES[to])).moves(sku, -quantity);
-        let Some(id) = self.book(site, "/v1/transfers/out", &format!("o-{number}"), &body, entry, random).await
+        let Some(id) =
+            self.book(site, "/v1/transfers/out", &format!("o-{number}"), &body, entry, random).await
         else {
             return;
         };

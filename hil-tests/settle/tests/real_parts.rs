@@ -39,3 +39,8 @@ async fn holds(engine: Engine) {
 async fn nothing_is_lost_doubled_or_divergent_on_sqlite() {
     holds(Engine::Sqlite).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_doubled_or_divergent_on_postgres_with_two_workers() {
+    holds(Engine::Postgres).await;
+}
