@@ -30,7 +30,7 @@ fn silent() -> LedgerError {
 }
 
 const SETTINGS: &str = "SET default_transaction_read_only = on; SET statement_timeout = '50s';
-SET idle_in_transaction_session_timeout = '60s'; SET enable_seqscan = off; SET TIME ZONE 'UTC'";
+SET idle_in_transaction_session_timeout = '60s'; SET enable_seqscan = off; SET jit = off; SET TIME ZONE 'UTC'";
 
 /// A connection with the runtime that its IO runs on.
 struct Connection {

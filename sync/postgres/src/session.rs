@@ -9,7 +9,8 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 /// How long a connection attempt may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
-/// Settings that the promises rest on. The worker asks by key only: plans that read whole tables would be wrong guesses. A
+/// Settings that the promises rest on. The worker asks by key only: plans that read whole tables would be wrong guesses.
+/// No `jit`: the forbidden scan of the staging table makes every plan look dear, and compiling one takes longer than a batch. A
 /// transaction that stands still (its worker is paused) is ended by the server, so that it holds nothing up.
 const SETTINGS: &str = "
 SET synchronous_commit = on;
@@ -18,6 +19,7 @@ SET lock_timeout = '20s';
 SET idle_in_transaction_session_timeout = '10s';
 SET tcp_user_timeout = '20s';
 SET enable_seqscan = off;
+SET jit = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET client_min_messages = warning;
