@@ -2,6 +2,7 @@
 
 use crate::embedded::{Embedded, EmbeddedError};
 use crate::engine::{Ended, Engine, GrownHeads, JOBS_MAX};
+use crate::evidence::Keys;
 use crate::fleet::{SharedFleet, stamp};
 use crate::http;
 use crate::identity::{RegistryError, Roster};
@@ -231,6 +232,7 @@ impl Engines {
                 Err(error) => return tracing::error!(%error, "no thread for the engine's reads"),
             };
             engine.set_roster(roster.take());
+            engine.set_sealer(self.config.identity.as_deref().and_then(Keys::sealer));
             let (ended, handed) = engine.run(inputs).await;
             roster = handed;
             match ended {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use sync_core::replica::hq::{Hub, HubConfig};
-use sync_core::replica::{Incoming, Position, Token};
+use sync_core::replica::{Incoming, Position, Sealer, Token};
 use sync_core::{Block, Link, SenderConfig};
 use sync_model::{Direction, LogId, Seq, StoreId};
 use sync_mqtt::{Pipe, PipeEvent, topic};
@@ -156,6 +156,11 @@ impl Engine {
     /// From now on, only stores of this roster are heard.
     pub(crate) fn set_roster(&mut self, roster: Option<Roster>) {
         self.roster = roster;
+    }
+
+    /// From now on, HQ's blocks are sealed.
+    pub(crate) fn set_sealer(&mut self, sealer: Option<Arc<dyn Sealer>>) {
+        self.hub.set_sealer(sealer);
     }
 
     /// Runs until told to stop, until other buckets are owned, or until the pipe ends. Hands the roster back.

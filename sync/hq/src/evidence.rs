@@ -22,9 +22,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use sync_core::{BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX};
+use sync_core::replica::Sealer;
+use sync_core::{BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, Link};
 use sync_evidence::{
-    Books, BooksError, DayRoot, DayTree, LogEnd, Proof, PublicKey, SignedStatement, SigningKey, Statement,
+    Books, BooksError, DayRoot, DayTree, LogEnd, Proof, PublicKey, Seal, SignedStatement, SigningKey,
+    Statement,
 };
 use sync_model::{
     BusinessDay, DayRooted, Direction, Event, Fact, LogId, RootPlace, Seq, StatementAnswer,
@@ -41,6 +43,16 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How long a countersigned statement waits for others of its day.
 const ROOT_LINGER_MS: i64 = 10 * 60 * 1000;
 
+/// Signs the logs that HQ writes.
+#[derive(Debug)]
+struct HqSealer(SigningKey);
+
+impl Sealer for HqSealer {
+    fn seal(&self, log: LogId, upto: Seq, link: Link) -> Option<[u8; 64]> {
+        Some(Seal::sign(&self.0, log, upto, link).signature)
+    }
+}
+
 /// HQ's key and where the stores' keys are.
 pub(crate) struct Keys {
     hq: SigningKey,
@@ -52,6 +64,17 @@ impl Keys {
     pub(crate) fn open(folder: &Path) -> Result<Self, CertificateError> {
         let seed = sync_mqtt::read_seed(&folder.join("hq.key"))?;
         Ok(Self { hq: SigningKey::from_seed(&seed), folder: folder.to_owned() })
+    }
+
+    /// What seals HQ's blocks; `None` when there is no key that can.
+    pub(crate) fn sealer(folder: &Path) -> Option<Arc<dyn Sealer>> {
+        match Self::open(folder) {
+            Ok(keys) => Some(Arc::new(HqSealer(keys.hq))),
+            Err(error) => {
+                tracing::error!(%error, "HQ's key cannot sign: its blocks travel unsealed");
+                None
+            }
+        }
     }
 
     /// Every key that a store ever had.
@@ -386,7 +409,7 @@ fn differing_rows(bytes: &[u8], digest: [u8; 32], own: &Statement) -> Vec<Text<1
 }
 
 fn log_end(end: &sync_model::StatedEnd) -> LogEnd {
-    LogEnd { epoch: end.epoch, upto: end.upto, link: sync_core::Link(end.link) }
+    LogEnd { epoch: end.epoch, upto: end.upto, link: Link(end.link) }
 }
 
 /// A store's books at these ends; `None` when HQ has other records there, or not so many.
