@@ -25,13 +25,18 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
-use sync_model::{Event, UnixMillis};
+use sync_codec::PACKED;
+use sync_core::Block;
+use sync_core::replica::Letter;
+use sync_model::{Event, Fact, UnixMillis};
 use sync_store::LedgerError;
 
 /// How often each candidate has its turn.
 const ROUNDS: usize = 3;
 /// Blocks handed to a ledger and not yet answered.
 pub(crate) const IN_FLIGHT: usize = 32;
+/// Long blocks that are cut into live ones.
+const LIVE_SAMPLE: usize = 8;
 /// When everything is received.
 pub(crate) const RECEIVED: UnixMillis = UnixMillis(1_793_600_000_000);
 /// Stores that settle at once in the apply benchmarks, and sale lines of each.
@@ -182,6 +187,7 @@ impl Bench<'_> {
         }
         Ok(json!({
             "bulk_bytes_per_event": float(u64::try_from(packed)?) / lines,
+            "live_bytes_per_event_payload": live_payload(&self.feed)?,
             "gzip_json_bytes_per_event": float(u64::try_from(gzip)?) / lines,
             "record_bytes_per_event": float(self.feed.record_bytes()) / lines,
             "events_per_record": lines / float(self.feed.records),
@@ -257,6 +263,27 @@ impl Bench<'_> {
         let [ledger, books] = runs.medians();
         Ok(json!({"verify_events_per_s": ledger, "verify_with_books_events_per_s": books}))
     }
+}
+
+/// Payload bytes per sale line of sealed blocks with 20 lines each on average.
+fn live_payload(feed: &Feed) -> Result<f64> {
+    let (mut lines, mut bytes, mut blocks) = (0_u64, 0, 0);
+    for long in feed.blocks.iter().take(LIVE_SAMPLE) {
+        let mut block = Block { records: Vec::new(), ..long.clone() };
+        for record in &long.records {
+            if let Fact::Sale(sale) = Event::from_record(record)?.fact {
+                lines += u64::try_from(sale.lines.len())?;
+            }
+            block.records.push(record.clone());
+            if lines >= 20 * (blocks + 1) {
+                bytes += Letter::block(&PACKED, 2, &block, Some(&[0x5A; 64])).len();
+                let (first, prev) = (block.last().next(), block.link());
+                block = Block { log: block.log, first, prev, records: Vec::new() };
+                blocks += 1;
+            }
+        }
+    }
+    Ok(float(u64::try_from(bytes)?) / float(lines))
 }
 
 /// Results of several rounds.
