@@ -42,7 +42,7 @@ impl Entry {
                 for line in &sale.lines {
                     entry = entry.moves(line.sku.0, -line.quantity.0);
                 }
-                Some(sale.tenders.iter().fold(entry, |entry, tender| paid(entry, tender)))
+                Some(sale.tenders.iter().fold(entry, paid))
             }
             Fact::Receipt(receipt) => {
                 let entry = Self::new(format!("receipt {}", receipt.reference));

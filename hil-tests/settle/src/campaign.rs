@@ -6,6 +6,7 @@ use crate::fleet::{Engine, Fleet, Office, STORES};
 use crate::ledger::Ledger;
 use crate::oracle::{self, Problems, Shown};
 use crate::shop::Shop;
+use crate::stranger;
 use anyhow::{Context, Result};
 use hil_demo::posting::Counter;
 use hil_demo::random::Random;
@@ -30,6 +31,8 @@ pub struct Options {
     pub rounds: u32,
     /// What HQ runs on.
     pub engine: Engine,
+    /// Whether a stranger disturbs the broker.
+    pub stranger: bool,
     /// Folder with the programs under test.
     pub programs: PathBuf,
 }
@@ -49,6 +52,10 @@ pub struct Report {
     pub events: u64,
     /// Promises on the web that were refused for lack of rights.
     pub short: u64,
+    /// What a stranger said, by kind.
+    pub said: BTreeMap<&'static str, u32>,
+    /// Messages kept aside: at HQ, and at all stores.
+    pub quarantined: (u64, u64),
     /// What does not hold.
     pub problems: Vec<String>,
     /// How much of it.
@@ -85,6 +92,11 @@ async fn in_folder(options: &Options, folder: &Path) -> Result<Report> {
     let (stop, stopped) = watch::channel(false);
     let mut actors = shop.work(options.seed, &stopped);
 
+    let (leave, left) = watch::channel(false);
+    let haunting = options
+        .stranger
+        .then(|| tokio::spawn(stranger::haunt(fleet.broker_port(), Random::new(options.seed, 1_000), left)));
+
     let mut report = Report::default();
     for step in plan(options.engine, options.rounds, &mut random) {
         let names: Vec<String> = step.iter().map(Fault::to_string).collect();
@@ -100,6 +112,10 @@ async fn in_folder(options: &Options, folder: &Path) -> Result<Report> {
         ended.context("an actor failed")?;
     }
     shop.unload(&mut random).await;
+    leave.send_replace(true);
+    if let Some(haunting) = haunting {
+        report.said = haunting.await.context("the stranger failed")?;
+    }
     let mended = Instant::now();
     settled(&fleet, &office).await?;
     report.settled_ms = mended.elapsed().as_millis();
@@ -107,6 +123,17 @@ async fn in_folder(options: &Options, folder: &Path) -> Result<Report> {
     let mut problems = Problems::default();
     for wrong in prices_arrive(&shop).await {
         problems.add(wrong);
+    }
+    report.quarantined = quarantined(&fleet, &office).await?;
+    if options.stranger {
+        for kind in ["garbage", "replayed", "foreign", "truncated", "future", "oversize"] {
+            if !report.said.contains_key(kind) {
+                problems.add(format!("the stranger said nothing {kind}"));
+            }
+        }
+        if report.quarantined.0 == 0 || report.quarantined.1 == 0 {
+            problems.add(format!("a side kept nothing aside: {:?}", report.quarantined));
+        }
     }
     let shown = at_rest(&mut fleet, &office).await?;
     let books = shop.books().clone();
@@ -125,6 +152,17 @@ async fn in_folder(options: &Options, folder: &Path) -> Result<Report> {
     report.violations = problems.count;
     report.problems = problems.named;
     Ok(report)
+}
+
+/// What HQ and the stores kept aside.
+async fn quarantined(fleet: &Fleet, office: &Office) -> Result<(u64, u64)> {
+    let hq = office.look("/v1/quarantine").await.context("HQ does not show its quarantine")?;
+    let mut stores = 0;
+    for site in &fleet.sites {
+        let answer = http::get(&site.tills(), "/v1/sync").await?.json();
+        stores += answer["quarantined"].as_u64().unwrap_or_default();
+    }
+    Ok((hq["total"].as_u64().unwrap_or_default(), stores))
 }
 
 /// A run in which nothing happened proves nothing.

@@ -215,6 +215,11 @@ impl Fleet {
         self.workers[at].database.as_ref().context("this HQ has no line to a server")
     }
 
+    /// The broker's own port, past the networks that are cut.
+    pub(crate) fn broker_port(&self) -> u16 {
+        self.broker.port()
+    }
+
     /// HQ as its people see it.
     pub(crate) fn office(&self) -> Office {
         Office { workers: self.workers.iter().map(|worker| Server::Loopback(worker.http_port)).collect() }

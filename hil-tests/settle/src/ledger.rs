@@ -16,7 +16,7 @@ pub(crate) enum Ledger {
     /// A file and its reader.
     File(std::path::PathBuf, Box<Reader>),
     /// A database, watched by a worker that owns no bucket.
-    Database(Postgres, PostgresReader),
+    Database(Postgres, Box<PostgresReader>),
 }
 
 impl Ledger {
@@ -32,7 +32,7 @@ impl Ledger {
         config.home.clear();
         config.spare.clear();
         let ledger = Postgres::open(config)?;
-        let reader = ledger.reader()?;
+        let reader = Box::new(ledger.reader()?);
         Ok(Self::Database(ledger, reader))
     }
 

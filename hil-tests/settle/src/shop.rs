@@ -27,12 +27,15 @@ const TILLS: u16 = 2;
 /// How long an actor waits for a price.
 const PRICE_PATIENCE: Duration = Duration::from_secs(90);
 
+/// Goods under way: sender, its fact, article, quantity.
+type UnderWay = (u32, String, u64, i64);
+
 /// What all actors share.
 pub(crate) struct Shop {
     counters: Vec<Counter>,
     books: Mutex<Books>,
-    /// Goods under way to a store: sender, its fact, article, quantity.
-    road: Vec<Mutex<VecDeque<(u32, String, u64, i64)>>>,
+    /// By receiving store.
+    road: Vec<Mutex<VecDeque<UnderWay>>>,
     office: Office,
 }
 

@@ -26,10 +26,10 @@ fn number(name: &str, default: u32) -> u32 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-async fn holds(engine: Engine) {
+async fn holds(engine: Engine, stranger: bool) {
     let _alone = ALONE.lock().await;
     let seed = u64::from(number("SEED", 1));
-    let options = Options { seed, rounds: number("ROUNDS", 1), engine, programs: programs() };
+    let options = Options { seed, rounds: number("ROUNDS", 1), engine, stranger, programs: programs() };
     let report = campaign::run(&options).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
     eprintln!("{engine:?}, seed {seed}: {report:#?}");
     assert_eq!(report.violations, 0, "seed {seed}: {:#?}", report.problems);
@@ -37,10 +37,15 @@ async fn holds(engine: Engine) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_doubled_or_divergent_on_sqlite() {
-    holds(Engine::Sqlite).await;
+    holds(Engine::Sqlite, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_doubled_or_divergent_on_postgres_with_two_workers() {
-    holds(Engine::Postgres).await;
+    holds(Engine::Postgres, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_says_changes_nothing_and_is_kept_aside() {
+    holds(Engine::Sqlite, true).await;
 }
