@@ -85,10 +85,21 @@ pub fn by_itself(kind: Kind) -> bool {
     matches!(kind, Kind::EPOCH_OPENED | Kind::RIGHTS_TAKEN) || kind.0 == 32
 }
 
-/// Whether two events say the same, names aside.
+/// Whether two events say the same, names aside. What a write had seen is told in names of writers.
 pub fn same(one: &Event, other: &Event) -> bool {
     let nameless = |event: &Event| {
-        let fact = event.fact.clone().renamed(&|_| FactRef { epoch: Epoch(0), seq: Seq(0) });
+        let mut fact = event.fact.clone().renamed(&|_| FactRef { epoch: Epoch(0), seq: Seq(0) });
+        let write = match &mut fact {
+            Fact::RegisterWritten(fact) => Some(&mut fact.write),
+            Fact::RegistryChanged(fact) => Some(&mut fact.write),
+            Fact::HqRegisterWritten(fact) => Some(&mut fact.0.write),
+            Fact::HqRegistryChanged(fact) => Some(&mut fact.0.write),
+            _ => None,
+        };
+        if let Some(write) = write {
+            write.count = 0;
+            write.seen.clear();
+        }
         (event.stamp, fact)
     };
     nameless(one) == nameless(other)

@@ -50,6 +50,8 @@ pub struct Headquarters {
     pub(crate) before: Option<Before>,
     pub(crate) backups: Vec<Disk>,
     pub(crate) version: u64,
+    /// The ledger may have gone back in time, and not every store was heard since.
+    pub(crate) put_back: bool,
 }
 
 impl Worker {
@@ -82,6 +84,7 @@ impl Headquarters {
             before: None,
             backups: Vec::new(),
             version: 0,
+            put_back: false,
         })
     }
 
@@ -189,6 +192,7 @@ impl World {
 
     /// Remembers what HQ has, before something happens to it.
     pub(crate) fn remember_hq(&mut self, why: Option<&'static str>) -> Result<()> {
+        self.hq.put_back |= why.is_some();
         if self.hq.before.is_none() {
             let Some(open) = &self.hq.open else { return Ok(()) };
             self.hq.before = Some(Before { keys: keys(&open.reader, None)?, why: Vec::new() });

@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Where a store and HQ differ.
-    fn unsettled(&self) -> Result<Option<String>> {
+    pub(crate) fn unsettled(&self) -> Result<Option<String>> {
         let Some(hq) = &self.hq.open else { return Ok(Some("HQ is off".to_owned())) };
         let theirs = hq.reader.heads()?;
         for gateway in self.gateways.iter().filter(|gateway| !gateway.retired) {
@@ -304,6 +304,10 @@ impl World {
                 ),
             );
         }
+        self.inspect_transit(hq, way)
+    }
+
+    fn inspect_transit(&mut self, hq: &Reader, mut way: BTreeMap<Sku, i64>) -> Result<()> {
         let mut transit: BTreeMap<Sku, i64> = BTreeMap::new();
         for row in hq.transfers()? {
             *transit.entry(row.sku).or_default() += row.in_transit().0;

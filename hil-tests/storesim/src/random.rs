@@ -8,12 +8,12 @@ impl Random {
     /// Begins at a seed. Streams of different purpose take different labels.
     pub fn new(seed: u64, label: u64) -> Self {
         let mut random = Self(seed ^ label.wrapping_mul(0xA076_1D64_78BD_642F));
-        random.next();
+        random.draw();
         random
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,7 +23,7 @@ impl Random {
 
     /// A number below `end`, each equally likely; 0 when there is none.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
+        self.draw() % end.max(1)
     }
 
     /// A number of `from..=upto`.
@@ -43,7 +43,7 @@ impl Random {
 
     /// Sixteen bytes.
     pub fn bytes16(&mut self) -> [u8; 16] {
-        let (a, b) = (self.next().to_be_bytes(), self.next().to_be_bytes());
+        let (a, b) = (self.draw().to_be_bytes(), self.draw().to_be_bytes());
         let mut bytes = [0; 16];
         bytes.iter_mut().zip(a.into_iter().chain(b)).for_each(|(to, from)| *to = from);
         bytes

@@ -251,7 +251,7 @@ impl Script {
         }
         // The first thing in the pool is there before the first promise.
         for store in 1..=options.stores {
-            let (at, a, b) = (1_000, random.next(), random.next());
+            let (at, a, b) = (1_000, random.draw(), random.draw());
             steps.push(Step { at, what: What::Issue, who: store, a, b });
             steps.push(Step { at: at + 400_000, what: What::Grant, who: store, a, b });
         }
@@ -316,5 +316,5 @@ impl Script {
 
 fn step(random: &mut Random, at: u64, from: &[(What, u64)], who: u32) -> Option<Step> {
     let what = draw(random, from)?;
-    Some(Step { at, what, who, a: random.next(), b: random.next() })
+    Some(Step { at, what, who, a: random.draw(), b: random.draw() })
 }
