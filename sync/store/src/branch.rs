@@ -158,6 +158,7 @@ impl Draft<'_> {
         let whole = Block { log, first: block.first, prev, records: block.records.clone() };
         whole.check().map_err(|error| Refusal::new("bad-block", error.to_string()))?;
         let mut done = answer(self, IngestOutcome::Duplicate);
+        let alone = self.first_of_group();
         if let Some(entry) = self.entry(log) {
             let different = first_difference(self.conn(), &entry, &whole);
             if let Some(at) = self.sql(different)? {
@@ -177,6 +178,13 @@ impl Draft<'_> {
         let entry = Entry { closed: true, ..entry };
         let skip = usize::try_from(entry.head.0.saturating_sub(before.0)).unwrap_or(usize::MAX);
         let outcome = self.apply(&whole, entry, skip, stamp.at)?;
+        if matches!(outcome, IngestOutcome::Applied { odd: 1.., .. }) {
+            // A ticket number may have been given again since: the earlier one counts, here as at the peer.
+            if !alone {
+                return Err(Refusal::new("retry", "folds are computed again in a transaction of their own"));
+            }
+            self.fold_again(log)?;
+        }
         done.ingested = self.ingested(log, outcome);
         tracing::warn!(%log, upto = %done.ingested.ack.upto, "returned history of the own log was booked");
         Ok(done)

@@ -479,6 +479,27 @@ fn a_removal_under_a_contested_name_removes_all_the_same() {
     assert_eq!(hq.conflicts(STORES[0], true).unwrap(), []);
 }
 
+#[test]
+fn a_ticket_number_that_was_used_again_after_a_restore_counts_the_same_everywhere() {
+    let mut world = World::new(50_000, 5_000);
+    // Ticket 1 reaches HQ and is forgotten; the till gives the number again, to another basket.
+    world.back_up(0);
+    world.sell(0, PLAIN, 1_000);
+    world.up(0, usize::MAX);
+    world.restore(0);
+    world.numbers -= 1;
+    world.sell(0, PLAIN, 7_000);
+    world.check_settled();
+    assert_eq!(
+        world.account(PLAIN, StockAccount::Sold),
+        1_000,
+        "the first one counts, the other one is kept aside"
+    );
+    let store = world.stores[0].reader().unwrap();
+    let differences = store.books(STORES[0]).unwrap().check(&store.folds(STORES[0]).unwrap());
+    assert!(differences.is_empty(), "{differences:?}");
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Issue(i64),
