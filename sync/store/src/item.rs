@@ -201,7 +201,7 @@ pub(crate) enum Item {
     Arrived(ArrivedItem),
     Promise(PromiseItem),
     Settled(SettledItem),
-    Statement(StatementItem),
+    Statement(Box<StatementItem>),
     Root(RootItem),
 }
 
@@ -220,7 +220,7 @@ impl Item {
             Class::Arrived => Self::Arrived(ArrivedItem::default()),
             Class::Promise => Self::Promise(PromiseItem::default()),
             Class::Settled => Self::Settled(SettledItem::default()),
-            Class::Statement => Self::Statement(StatementItem::default()),
+            Class::Statement => Self::Statement(Box::default()),
             Class::Root => Self::Root(RootItem::default()),
         }
     }

@@ -106,7 +106,7 @@ pub type StoredRights = [(StoreId, Vec<u8>, Vec<u8>)];
 pub type ClockReading = u64;
 
 impl Folder {
-    fn rights_changed<'a>(&'a self) -> impl Iterator<Item = (StoreId, Sku, Epoch, &'a RightsItem)> {
+    fn rights_changed(&self) -> impl Iterator<Item = (StoreId, Sku, Epoch, &RightsItem)> {
         self.pending_items().filter_map(|(key, item)| match item {
             Item::Rights(rights) => {
                 let (sku, epoch) = rights_name(&key.key)?;

@@ -299,7 +299,7 @@ impl Copy {
     }
 }
 
-fn config_store(core: &Core) -> Option<sync_model::StoreId> {
+fn config_store(core: &Core) -> Option<StoreId> {
     match core.owner {
         schema::Owner::Store(store) => Some(store),
         schema::Owner::Hq => None,

@@ -15,7 +15,7 @@ pub(crate) fn overrides(rows: &Overrides, color: bool) -> String {
             let text = match value {
                 OverrideValue::Cleared => "as configured".to_owned(),
                 OverrideValue::Number(number) if row.name.starts_with("threshold/") => {
-                    i32::try_from(*number).map_or_else(|_| number.to_string(), |mc| celsius(mc))
+                    i32::try_from(*number).map_or_else(|_| number.to_string(), celsius)
                 }
                 OverrideValue::Number(number) => number.to_string(),
                 OverrideValue::Note(note) => note.clone(),
