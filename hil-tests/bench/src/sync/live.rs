@@ -32,10 +32,13 @@ fn stamp() -> Stamp {
     Stamp { at: UnixMillis(super::RECEIVED.0 - 1_000), clock: ClockQuality::Synced }
 }
 
+/// Price and tax rate of every article.
+type Labels = BTreeMap<Sku, (i64, u16)>;
+
 /// Tickets with the highest price that any of them charges: what the label shows.
-fn tickets(count: u64) -> Result<(Vec<Sale>, BTreeMap<Sku, (i64, u16)>)> {
+fn tickets(count: u64) -> Result<(Vec<Sale>, Labels)> {
     let mut workload = feed::tickets(STORE.0, sync_model::Epoch(1));
-    let (mut sales, mut prices): (Vec<Sale>, BTreeMap<Sku, (i64, u16)>) = (Vec::new(), BTreeMap::new());
+    let (mut sales, mut prices): (Vec<Sale>, Labels) = (Vec::new(), BTreeMap::new());
     while workload.sale_lines() < count {
         let event = workload.next().context("a workload has no end")?;
         let Fact::Sale(sale) = event.fact else { continue };
@@ -49,7 +52,7 @@ fn tickets(count: u64) -> Result<(Vec<Sale>, BTreeMap<Sku, (i64, u16)>)> {
 }
 
 /// Headquarters' price book, and a store that has it on its labels.
-fn stock_up(folder: &Path, prices: &BTreeMap<Sku, (i64, u16)>) -> Result<()> {
+fn stock_up(folder: &Path, prices: &Labels) -> Result<()> {
     let hq = open(&hq_ledger(folder), Owner::Hq, stamp().at)?;
     let store = open(&store_ledger(folder), Owner::Store(STORE), stamp().at)?;
     let articles: Vec<Article> = prices
