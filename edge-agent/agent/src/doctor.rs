@@ -125,7 +125,7 @@ fn headquarters(daemon: &Daemon) -> Check {
         return check("headquarters", "fail", found, "the ledger went back in time: call the technician");
     }
     if let Some(outdated) = state.outdated {
-        let advice = "HQ was restored from a backup older than ledger.keep_days: give it a newer one or this store's snapshot";
+        let advice = "HQ was restored from a backup older than ledger.keep_days: it needs a newer one";
         return check("headquarters", "fail", outdated.to_string(), advice);
     }
     if state.logs.iter().any(|log| log.stuck) {

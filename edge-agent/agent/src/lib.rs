@@ -30,5 +30,5 @@ pub mod prices;
 pub mod retention;
 pub mod settle;
 pub mod space;
-pub mod takeover;
 pub mod statements;
+pub mod takeover;

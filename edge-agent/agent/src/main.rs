@@ -92,7 +92,12 @@ fn import(path: &std::path::Path, old: &std::path::Path) -> ExitCode {
                     println!("  left: {left}");
                 }
             }
-            println!("{}: {} records, {} keys", if done.complete() { "ok" } else { "part" }, done.taken(), done.keys);
+            println!(
+                "{}: {} records, {} keys",
+                if done.complete() { "ok" } else { "part" },
+                done.taken(),
+                done.keys
+            );
             if done.complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {

@@ -5,7 +5,7 @@
 //! Every round begins by going on with what an earlier one, or an earlier process, left unfinished.
 //!
 //! Rule for whoever runs HQ: its backups must be younger than `ledger.keep_days`. A HQ that is older asks for records that
-//! are gone; the store says so (`status`, `doctor`, its log), trades on, and HQ takes in the store's snapshot instead.
+//! are gone; the store says so (`status`, `doctor`, its log) and trades on; that log waits until HQ has a newer backup.
 
 use crate::daemon::Daemon;
 use std::sync::Arc;

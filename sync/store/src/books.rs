@@ -93,7 +93,9 @@ impl Reader {
     /// Whether a ticket number belongs to a record that is gone.
     fn taken_below(&self, store: StoreId, form: u8, till: TillId, number: u64) -> bool {
         let below = || -> rusqlite::Result<bool> {
-            let Some(pos) = Tables(&self.conn).ticket(&(store, form, till, number))? else { return Ok(false) };
+            let Some(pos) = Tables(&self.conn).ticket(&(store, form, till, number))? else {
+                return Ok(false);
+            };
             let (of, seq) = log::split(pos);
             let Some(log) = log::by_number(&self.conn, of)? else { return Ok(false) };
             Ok(log::find(&self.conn, log)?.is_some_and(|entry| seq <= entry.floor))
@@ -108,7 +110,9 @@ impl Reader {
         books.skip(log.epoch);
         let below = truncate::tickets_below(&self.conn, log.store).map_err(failed)? > 0;
         records(&self.conn, [first, last], |seq, record| {
-            let taken = |form: u8, till: TillId, number: u64| below && self.taken_below(log.store, form, till, number);
+            let taken = |form: u8, till: TillId, number: u64| {
+                below && self.taken_below(log.store, form, till, number)
+            };
             books.add_unless(log, seq, record, taken).map_err(refused)
         })
     }

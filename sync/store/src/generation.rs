@@ -90,6 +90,7 @@ pub(crate) struct Generation {
     file: Option<File>,
     now: Witness,
     unflushed: u64,
+    fresh: [u8; 16],
 }
 
 impl Generation {
@@ -117,13 +118,20 @@ impl Generation {
         let counter = found.map_or(0, |found| found.counter);
         let (epoch, seq, link) = (Epoch(0), Seq::ZERO, Link([0; 32]));
         let now = Witness { counter, machine, incarnation, boot, epoch, seq, link };
-        Self { path: Self::path(ledger), file: None, now, unflushed: 0 }
+        Self { path: Self::path(ledger), file: None, now, unflushed: 0, fresh: incarnation }
     }
 
-    /// Random bits of this incarnation: gateways with the same ledger draw different epochs.
+    /// Random bits of this open: gateways with the same ledger draw different epochs. Not the incarnation's, which a disk
+    /// image carries along.
     pub(crate) fn salt(&self) -> u32 {
-        let [first, second, ..] = self.now.incarnation;
+        let [first, second, ..] = self.fresh;
         u32::from(u16::from_be_bytes([first, second]))
+    }
+
+    /// Takes the random bits of this open.
+    pub(crate) fn salted(mut self, fresh: [u8; 16]) -> Self {
+        self.fresh = fresh;
+        self
     }
 
     /// Notes how far the ledger has come; `flush` makes it durable.

@@ -178,7 +178,8 @@ fn witnessed(config: &LedgerConfig, core: &mut Core, identity: Identity) -> rusq
     let boot = boot.max(witness.map_or(0, |witness| witness.boot)).saturating_add(1);
     schema::put_meta(&core.conn, "incarnation", &incarnation)?;
     schema::put_meta(&core.conn, "boot", &boot.to_be_bytes())?;
-    core.generation = Some(Generation::begin(&config.path, witness, identity.machine, incarnation, boot));
+    let generation = Generation::begin(&config.path, witness, identity.machine, incarnation, boot);
+    core.generation = Some(generation.salted(identity.incarnation));
     Ok(found)
 }
 

@@ -8,7 +8,8 @@ use common::{STORE, event, open, sale};
 use std::path::{Path, PathBuf};
 use sync_core::replica::{Incoming, Prev};
 use sync_core::{Ack, Block, Link};
-use sync_model::{Direction, Event, Fact, LogId, Seq, TillId, UnixMillis};
+use sync_evidence::LogEnd;
+use sync_model::{BusinessDay, Direction, Event, Fact, LogId, Sale, Seq, TillId, UnixMillis};
 use sync_store::{IngestOutcome, Ledger, LedgerError, Owner, Retention, TakenIn};
 use tempfile::TempDir;
 
@@ -376,4 +377,33 @@ fn an_ack_that_goes_back_behind_the_floor_takes_nothing_away() {
     shop.store.call(move |draft| draft.acked(&old)).unwrap();
     let acked = shop.store.reader().unwrap().acked(log).unwrap().unwrap().upto;
     assert!(acked > shop.store.reader().unwrap().floor(log).unwrap());
+}
+
+#[test]
+fn books_begin_at_the_floor_and_agree_with_the_folds_and_with_headquarters() {
+    let mut shop = Shop::new(31, 30);
+    truncate(&shop.store, &shop.hq, retention(30, 10), 30, 1_000);
+    // A day of its own, younger than the floor, and a number from below it in a record that was forced in.
+    for number in 0..5 {
+        let sold = Sale { day: BusinessDay(20_800), ..sale(800_000 + number) };
+        shop.store.call(move |draft| draft.append(&event(1, sold))).unwrap();
+    }
+    shop.trade.day(&shop.store, 31, 30);
+    settle(&shop.store, &shop.hq, 31);
+    let (store, hq) = (shop.store.reader().unwrap(), shop.hq.reader().unwrap());
+    let (here, there) = (store.books(STORE).unwrap(), hq.books(STORE).unwrap());
+    assert_eq!(here.check(&store.folds(STORE).unwrap()), Vec::new());
+    assert_eq!(there.check(&hq.folds(STORE).unwrap()), Vec::new());
+    let young = BusinessDay(20_800);
+    assert!(here.whole(young) && here.days().collect::<Vec<_>>() == [young]);
+    assert_eq!(here.statement(young), there.statement(young), "tally, ends and all");
+    // The other trading day has tickets that are gone: HQ alone can still state it.
+    let old = BusinessDay(20_700);
+    assert!(!here.whole(old) && there.whole(old));
+    // Ends below the floor are unknown, ends above it are not.
+    let ends = here.statement(young).ends;
+    assert_eq!(store.books_at(STORE, &ends).unwrap().statement(young), there.statement(young));
+    let log = up(&shop.store);
+    let low = LogEnd { epoch: log.epoch, upto: Seq(3), link: hq.link(log, Seq(3)).unwrap().unwrap() };
+    assert!(store.books_at(STORE, &[low]).is_err());
 }

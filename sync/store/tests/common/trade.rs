@@ -64,6 +64,7 @@ impl Trade {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm per kind of fact")]
     fn fact(&mut self, store: &Ledger, stamp: Stamp) {
         let kind = self.draw(24);
         let sku = Sku(1_000 + self.draw(7));
