@@ -134,6 +134,7 @@ fn the_registry_is_written_by_hq_and_shown() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of requests is one list")]
 fn every_wrong_request_is_answered_by_what_and_where() {
     let _turn = offline::TURN.blocking_lock();
     let folder = tempfile::tempdir().unwrap();

@@ -16,11 +16,8 @@ pub(super) async fn metrics(State(app): Shared) -> Result<Response, Failure> {
     let sum = |direction: Direction| -> u64 {
         heads.iter().filter(|row| row.log.direction == direction).map(|row| row.head.0).sum()
     };
-    let lag_down: u64 = heads
-        .iter()
-        .filter(|row| row.log.direction == Direction::Down)
-        .map(|row| row.head.0.saturating_sub(row.acked.0))
-        .sum();
+    let down = heads.iter().filter(|row| row.log.direction == Direction::Down);
+    let lag_down: u64 = down.map(|row| row.head.0.saturating_sub(row.acked.0)).sum();
     let fleet = app.fleet.lock();
     let lag_up: u64 = fleet.stores.values().filter_map(|view| read::lag_up(view, &heads)).sum();
     let present = fleet.stores.values().filter(|view| view.present == Some(true)).count();
@@ -78,10 +75,15 @@ pub(super) async fn metrics(State(app): Shared) -> Result<Response, Failure> {
         ("day_root_newest", "gauge", "Number of the newest day root", tally.newest_root),
     ];
     drop(fleet);
-    let mut text = String::new();
-    for (name, kind, help, value) in rows {
-        let name = format!("steelyard_hq_{name}");
-        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
-    }
+    let text = exposition(&rows);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
+/// The text format of Prometheus: name, kind, help, value.
+fn exposition(rows: &[(&str, &str, &str, u64)]) -> String {
+    let lines = rows.iter().map(|(name, kind, help, value)| {
+        let name = format!("steelyard_hq_{name}");
+        format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
+    });
+    lines.collect()
 }
