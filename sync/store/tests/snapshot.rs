@@ -115,7 +115,7 @@ fn a_snapshot_and_what_follows_fold_to_the_rows_of_a_replay_from_the_first_recor
             assert_eq!(comparable(&path), at_v, "seed {seed}, floor {before}: at the vector");
             let report = verify_file(&path).unwrap();
             assert!(report.ok(), "{:?}", report.problems);
-            assert_eq!(report.events > loaded.records, true, "the new epoch's first facts");
+            assert!(report.events > loaded.records, "the new epoch's first facts");
             let (store, report) = open(&path, OWNER);
             assert_eq!((report.restored, report.salvaged, store.log()), (false, None, Some(loaded.log)));
             assert_eq!(opened(&store).0, EpochReason::Restored);
