@@ -49,6 +49,49 @@ fn still(value: &mut Value) {
     }
 }
 
+/// What HQ is asked.
+const QUESTIONS: [&str; 14] = [
+    "/v1/health",
+    "/v1/stores",
+    "/v1/stores/7/events?limit=500",
+    "/v1/stores/7/events?direction=down",
+    "/v1/stores/9/events",
+    "/v1/stores/7/stock",
+    "/v1/stores/7/stock?sku=1000",
+    "/v1/stores/7/money",
+    "/v1/stores/7/summary",
+    "/v1/stores/99/summary",
+    "/v1/quarantine",
+    "/v1/conflicts?all=true",
+    "/v1/transfers",
+    "/v1/rights",
+];
+
+/// What people order, right and wrong, after a transfer.
+fn orders(of: FactRef) -> Vec<(&'static str, String)> {
+    let of_body = json!({"of": of.to_string()}).to_string();
+    vec![
+        (
+            "/v1/stores/7/articles",
+            json!([{"sku": 1_000, "name": "Bun", "unit": "piece", "price_minor": 150}]).to_string(),
+        ),
+        (
+            "/v1/stores/7/articles",
+            json!([{"sku": 1_000, "name": "Bun", "unit": "piece", "price_minor": 160}]).to_string(),
+        ),
+        ("/v1/stores/7/commands", json!({"command": "note", "text": "hello"}).to_string()),
+        ("/v1/stores/7/commands", json!({"command": "dance"}).to_string()),
+        ("/v1/stores/7/rights", json!({"order": "issue", "sku": 1_000, "quantity_milli": 9_000}).to_string()),
+        ("/v1/stores/7/rights", json!({"order": "grant", "sku": 1_000, "quantity_milli": 4_000}).to_string()),
+        ("/v1/stores/8/rights", json!({"order": "grant", "sku": 1_000, "quantity_milli": 6_000}).to_string()),
+        ("/v1/stores/8/rights", json!({"order": "grant", "sku": 1_000, "quantity_milli": 5_000}).to_string()),
+        ("/v1/stores/7/rights", json!({"order": "fence", "epoch": of.epoch.0}).to_string()),
+        ("/v1/stores/7/transfers/close", of_body.clone()),
+        ("/v1/stores/8/transfers/close", of_body),
+        ("/v1/stores/7/conflicts/0123456789abcdef/settle", json!({"by": "me"}).to_string()),
+    ]
+}
+
 /// One store's day, people's orders, and every question that HQ answers about them.
 async fn whole_api(hq: &mut Hq, broker: &Broker) -> Vec<(String, u16, Value)> {
     let folder = tempfile::tempdir().unwrap();
@@ -81,49 +124,13 @@ async fn whole_api(hq: &mut Hq, broker: &Broker) -> Vec<(String, u16, Value)> {
         still(&mut body);
         said.push((what, status, body));
     };
-    let of_body = json!({"of": of.to_string()}).to_string();
-    let orders = [
-        (
-            "/v1/stores/7/articles",
-            json!([{"sku": 1_000, "name": "Bun", "unit": "piece", "price_minor": 150}]).to_string(),
-        ),
-        (
-            "/v1/stores/7/articles",
-            json!([{"sku": 1_000, "name": "Bun", "unit": "piece", "price_minor": 160}]).to_string(),
-        ),
-        ("/v1/stores/7/commands", json!({"command": "note", "text": "hello"}).to_string()),
-        ("/v1/stores/7/commands", json!({"command": "dance"}).to_string()),
-        ("/v1/stores/7/rights", json!({"order": "issue", "sku": 1_000, "quantity_milli": 9_000}).to_string()),
-        ("/v1/stores/7/rights", json!({"order": "grant", "sku": 1_000, "quantity_milli": 4_000}).to_string()),
-        ("/v1/stores/8/rights", json!({"order": "grant", "sku": 1_000, "quantity_milli": 6_000}).to_string()),
-        ("/v1/stores/8/rights", json!({"order": "grant", "sku": 1_000, "quantity_milli": 5_000}).to_string()),
-        ("/v1/stores/7/rights", json!({"order": "fence", "epoch": of.epoch.0}).to_string()),
-        ("/v1/stores/7/transfers/close", of_body.clone()),
-        ("/v1/stores/8/transfers/close", of_body),
-        ("/v1/stores/7/conflicts/0123456789abcdef/settle", json!({"by": "me"}).to_string()),
-    ];
-    for (path, body) in orders {
+    for (path, body) in orders(of) {
         say(format!("POST {path} {body}").replace(&of.to_string(), "..."), hq.post(path, &body));
     }
     let acknowledged =
         || [7, 8].iter().all(|id| hq.store(StoreId(*id)).is_some_and(|row| row["lag_down"] == 0));
     until("the orders arrive", acknowledged).await;
-    for path in [
-        "/v1/health",
-        "/v1/stores",
-        "/v1/stores/7/events?limit=500",
-        "/v1/stores/7/events?direction=down",
-        "/v1/stores/9/events",
-        "/v1/stores/7/stock",
-        "/v1/stores/7/stock?sku=1000",
-        "/v1/stores/7/money",
-        "/v1/stores/7/summary",
-        "/v1/stores/99/summary",
-        "/v1/quarantine",
-        "/v1/conflicts?all=true",
-        "/v1/transfers",
-        "/v1/rights",
-    ] {
+    for path in QUESTIONS {
         say(path.to_owned(), hq.get(path));
     }
     let verified = hq.post("/v1/verify", "");

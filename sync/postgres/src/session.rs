@@ -32,6 +32,24 @@ CREATE TEMP TABLE stage (
     t1 text, b1 bytea, b2 bytea, f1 boolean
 ) ON COMMIT DELETE ROWS";
 
+/// The highest number of each till's tickets, in the order asked.
+const TILLS: &str =
+    "SELECT (SELECT max(t.number) FROM ticket AS t WHERE t.bucket = k.bucket AND t.store = k.store
+                         AND t.form = k.form AND t.till = k.till)
+                     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[])
+                         WITH ORDINALITY AS k(bucket, store, form, till, n) ORDER BY k.n";
+
+/// Signatures; of several of one log the one furthest on stays.
+const SIGNED: &str = "INSERT INTO signed_end (log, seq, link, signature)
+                     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[])
+                     ON CONFLICT (log) DO UPDATE SET seq = excluded.seq, link = excluded.link, signature = excluded.signature
+                     WHERE excluded.seq > signed_end.seq";
+
+/// Answers of letters that are still there.
+const LETTERS: &str =
+    "UPDATE letter SET answer = k.answer FROM unnest($1::bigint[], $2::bytea[]) AS k(id, answer)
+                     WHERE letter.id = k.id AND letter.answer IS NULL RETURNING letter.id";
+
 /// Statements on one fold table.
 pub(crate) struct TableStatements {
     /// Rows by key; one array per key column (and one of buckets first, where the table is partitioned).
@@ -111,28 +129,9 @@ impl Session {
             tables.push(TableStatements { fetch, apply });
         }
         Ok(Self {
-            tills: client
-                .prepare(
-                    "SELECT (SELECT max(t.number) FROM ticket AS t WHERE t.bucket = k.bucket AND t.store = k.store
-                         AND t.form = k.form AND t.till = k.till)
-                     FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[])
-                         WITH ORDINALITY AS k(bucket, store, form, till, n) ORDER BY k.n",
-                )
-                .await?,
-            signed: client
-                .prepare(
-                    "INSERT INTO signed_end (log, seq, link, signature)
-                     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[])
-                     ON CONFLICT (log) DO UPDATE SET seq = excluded.seq, link = excluded.link, signature = excluded.signature
-                     WHERE excluded.seq > signed_end.seq",
-                )
-                .await?,
-            letters: client
-                .prepare(
-                    "UPDATE letter SET answer = k.answer FROM unnest($1::bigint[], $2::bytea[]) AS k(id, answer)
-                     WHERE letter.id = k.id AND letter.answer IS NULL RETURNING letter.id",
-                )
-                .await?,
+            tills: client.prepare(TILLS).await?,
+            signed: client.prepare(SIGNED).await?,
+            letters: client.prepare(LETTERS).await?,
             fence: client
                 .prepare(
                     "SELECT lease.bucket FROM lease JOIN unnest($1::smallint[], $2::bigint[]) AS k(bucket, token)
