@@ -69,6 +69,24 @@ bugs! {
 }
 
 impl Bug {
+    /// A seed that showed it.
+    pub fn seen(self) -> u64 {
+        match self {
+            Self::EpochReused | Self::RecallIgnored => 2,
+            Self::AckWhenFull => 5,
+            Self::GapIgnored => 21,
+            Self::GrantSpentTwice => 28,
+            Self::ChainUnchecked => 45,
+            Self::AckBeforeCommit
+            | Self::ApplyWithoutFence
+            | Self::DuplicateFolded
+            | Self::WatermarkBeyondCommit
+            | Self::PoisonBlocks
+            | Self::TransferLegLost
+            | Self::AnswerBeforeCommit => 0,
+        }
+    }
+
     /// Inverse of [`Bug::word`].
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|bug| bug.word() == word)
