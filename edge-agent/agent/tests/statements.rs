@@ -1,5 +1,9 @@
 //! Statements at the store: signed when a day is over, again when a ticket comes late, in pieces when HQ disputes one.
-#![allow(clippy::unwrap_used, clippy::string_slice, reason = "fixtures of tests: failing here fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "fixtures of tests: failing here fails the test"
+)]
 
 mod stand;
 

@@ -38,8 +38,7 @@ pub fn find_server_program(name: &str) -> Option<PathBuf> {
 }
 
 fn need_server_program(name: &str) -> Result<PathBuf, RigError> {
-    find_server_program(name)
-        .ok_or_else(|| RigError::Missing(format!("{name} (Debian package postgresql)")))
+    find_server_program(name).ok_or_else(|| RigError::Missing(format!("{name} (Debian package postgresql)")))
 }
 
 /// A user that may run the server: user and group.

@@ -115,7 +115,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls", &["sync-mqtt"]),
     ("rcgen", &["sync-hq"]),
     ("crdts", &["sync-registers"]),
-    ("zstd", &["sync-codec"]),
+    // sync-store: snapshots travel compressed.
+    ("zstd", &["sync-codec", "sync-store"]),
     ("zbus", &["hil-rig"]),
 ];
 

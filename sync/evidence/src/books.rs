@@ -16,8 +16,8 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use sync_core::{Link, MoneyAccount, StockAccount, postings, tax_contained};
 use sync_model::{
-    BusinessDay, Currency, Direction, Epoch, Event, Fact, FactError, FactRef, Kind, LogId, Milli, Minor, SaleLine,
-    Seq, Sku, StoreId, TillId,
+    BusinessDay, Currency, Direction, Epoch, Event, Fact, FactError, FactRef, Kind, LogId, Milli, Minor,
+    SaleLine, Seq, Sku, StoreId, TillId,
 };
 
 /// Why records make no statement.
@@ -189,12 +189,7 @@ impl Books {
     }
 
     /// Books a fact; `None` on overflow.
-    fn book(
-        &mut self,
-        at: FactRef,
-        fact: &Fact,
-        taken: impl Fn(u8, TillId, u64) -> bool,
-    ) -> Option<()> {
+    fn book(&mut self, at: FactRef, fact: &Fact, taken: impl Fn(u8, TillId, u64) -> bool) -> Option<()> {
         let (form, till, number, day, currency, lines) = match fact {
             Fact::Sale(sale) => (0, sale.till, sale.number, sale.day, sale.currency, &sale.lines),
             Fact::Return(back) => (1, back.till, back.number, back.day, back.currency, &back.lines),

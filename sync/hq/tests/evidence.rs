@@ -1,6 +1,10 @@
 //! Statements, countersignatures and day roots over HTTP: what HQ answers to statements that are right, late, wrong or forged,
 //! and whether a stranger can check what it gives out.
-#![allow(clippy::unwrap_used, clippy::string_slice, reason = "fixtures of tests: failing here fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "fixtures of tests: failing here fails the test"
+)]
 
 mod offline;
 mod stand;

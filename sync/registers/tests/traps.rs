@@ -317,5 +317,7 @@ fn a_hundred_lives_of_a_store_do_not_make_it_blind_to_headquarters() {
     assert_eq!(standing, [1_001]);
     // What is too old for a context may be listed as a conflict that was none; what is new is not.
     let recent = |write: &Write<u64>| write.value > 64;
-    assert!(!register.conflicts().iter().any(|(low, high)| recent(low) && recent(high) && high.value >= 1_000));
+    assert!(
+        !register.conflicts().iter().any(|(low, high)| recent(low) && recent(high) && high.value >= 1_000)
+    );
 }

@@ -221,10 +221,10 @@ impl World {
     }
 
     fn settle(&mut self) {
-        for at in 0..2 {
+        for (at, store) in STORES.into_iter().enumerate().take(2) {
             for _ in 0..3 {
                 self.up(at, usize::MAX);
-                for log in Self::logs(&self.hq, STORES[at], Direction::Up) {
+                for log in Self::logs(&self.hq, store, Direction::Up) {
                     let ends = [&self.hq, &self.stores[at]]
                         .map(|ledger| ledger.reader().unwrap().head(log).unwrap());
                     if ends[0].map(|row| row.link) != ends[1].map(|row| row.link) {
