@@ -202,6 +202,10 @@ impl Session {
 
     async fn handle_connack(&mut self, connack: &ConnAck) -> Option<End> {
         if let Some(properties) = &connack.properties {
+            // MQTT 5, 3.2.2.3.3: not allowed. The client would wait for a free place for ever.
+            if properties.receive_max == Some(0) {
+                return Some(lost("broker names a receive maximum of 0"));
+            }
             let limit = properties.max_packet_size.and_then(|max| usize::try_from(max).ok());
             self.broker_bytes_max = limit.unwrap_or(usize::MAX);
             if let Some(seconds) = properties.server_keep_alive {

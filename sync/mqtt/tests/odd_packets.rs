@@ -1,10 +1,10 @@
-//! Brokers that say what no broker should: acknowledgements of nothing, packets out of turn. The pipe ends
+//! Brokers that say what no broker should: acknowledgements of nothing, limits of nothing, packets out of turn. The pipe ends
 //! such a connection or lives with it; it never hangs, floods, or dies.
 
 #![allow(clippy::unwrap_used, reason = "fixtures of tests: failing here fails the test")]
 
 use std::time::Duration;
-use sync_mqtt::{Backoff, PipeConfig, PipeEvent, open};
+use sync_mqtt::{Backoff, PipeConfig, PipeEvent, Publish, open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Receiver;
@@ -129,4 +129,67 @@ async fn packets_out_of_turn_end_a_connection_at_most() {
     assert!(pipe.stats().connects <= u64::try_from(rounds + 1).unwrap(), "{:?}", pipe.stats());
     drop(pipe);
     timeout(PATIENCE, server).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn limits_of_nothing_neither_stop_nor_flood() {
+    // Receive maximum 0 (not allowed) and 1; keep-alive of the server 0 (none) and 1; a session that nobody asked to keep;
+    // a maximum QoS of 0; a packet size that takes next to nothing, in that order.
+    let odd: [(u8, &[u8]); 6] = [
+        (0, &[0x21, 0, 1]),
+        (0, &[0x13, 0, 0]),
+        (0, &[0x13, 0, 1]),
+        (1, &[]),
+        (0, &[0x21, 0, 0]),
+        (0, &[0x21, 0xFF, 0xFF]),
+    ];
+    for (flags, properties) in odd {
+        let (listener, port) = listen().await;
+        let server = tokio::spawn(async move {
+            let mut first = true;
+            loop {
+                // Odd once; a broker that mends its ways is found again.
+                let (flags, properties) = if first { (flags, properties) } else { (0, &[][..]) };
+                first = false;
+                let mut stream = welcome(&listener, flags, properties).await;
+                let (mut publishes, mut pings) = (0, 0);
+                let until = tokio::time::Instant::now() + Duration::from_millis(1_200);
+                while let Ok(Some(packet)) = tokio::time::timeout_at(until, read_packet(&mut stream)).await {
+                    match packet[0] >> 4 {
+                        3 => {
+                            publishes += 1;
+                            // Topic `t`, then the number of the packet.
+                            drop(stream.write_all(&[0x40, 2, packet[4], packet[5]]).await);
+                        }
+                        12 => {
+                            pings += 1;
+                            drop(stream.write_all(&[0xD0, 0]).await);
+                        }
+                        _ => {}
+                    }
+                }
+                assert!(pings <= 3, "{pings} pings in a second: {properties:?}");
+                if publishes >= 6 {
+                    return;
+                }
+            }
+        });
+        let (pipe, mut events) = open(config(port));
+        let publishing = async {
+            loop {
+                drop(pipe.try_publish("t", b"x".to_vec(), Publish::Live));
+                tokio::select! {
+                    _ = events.recv() => {}
+                    () = tokio::time::sleep(Duration::from_millis(20)) => {}
+                }
+            }
+        };
+        let done = timeout(PATIENCE, async {
+            tokio::select! {
+                done = server => done.unwrap(),
+                () = publishing => {}
+            }
+        });
+        done.await.unwrap_or_else(|_| panic!("stuck with {properties:?}"));
+    }
 }
