@@ -244,6 +244,7 @@ pub enum FrameError {
 pub struct Decoder {
     config: DecoderConfig,
     frame: Vec<u8>,
+    last: Vec<u8>,
     in_frame: bool,
     bad_parity: bool,
     echo: bool,
@@ -298,6 +299,12 @@ impl Decoder {
         None
     }
 
+    /// The last complete frame, `STX` to `CR`, parity stripped.
+    #[must_use]
+    pub fn last_frame(&self) -> &[u8] {
+        &self.last
+    }
+
     /// Takes any number of bytes; answers every reply and error they complete.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Result<Reply, FrameError>> {
         bytes.iter().filter_map(|byte| self.push(*byte)).collect()
@@ -330,6 +337,7 @@ impl Decoder {
 
     fn finish(&mut self) -> Result<Reply, FrameError> {
         let frame = core::mem::take(&mut self.frame);
+        self.last.clone_from(&frame);
         let bad_parity = self.bad_parity;
         self.reset();
         let evidence = Evidence::of(&frame);

@@ -76,14 +76,17 @@ pub enum Step {
     Answer {
         /// The answer.
         answer: Answer,
+        /// The bytes that it was read from, without what the line added: the evidence.
+        frame: Vec<u8>,
         /// What the host has to send to end the dialog; usually nothing.
         send: Vec<u8>,
     },
 }
 
-impl From<Answer> for Step {
-    fn from(answer: Answer) -> Self {
-        Self::Answer { answer, send: Vec::new() }
+impl Step {
+    /// An answer that ends the dialog by itself.
+    pub(crate) fn answer(answer: Answer, frame: &[u8]) -> Self {
+        Self::Answer { answer, frame: frame.to_vec(), send: Vec::new() }
     }
 }
 

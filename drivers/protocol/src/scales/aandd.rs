@@ -130,7 +130,7 @@ impl And {
                 if self.order == Some(Order::Weight) {
                     self.order = None;
                 }
-                Ok(Answer::Weight(weight).into())
+                Ok(Step::answer(Answer::Weight(weight), frame))
             }
             // The first one says received, the second one done.
             Reply::Acknowledged if asked.is_some() && !self.acknowledged => {
@@ -139,11 +139,11 @@ impl And {
             }
             Reply::Acknowledged if asked.is_some() => {
                 self.order = None;
-                Ok(Answer::Accepted { tare: None }.into())
+                Ok(Step::answer(Answer::Accepted { tare: None }, frame))
             }
             Reply::Error(refusal) if self.order.is_some() => {
                 self.order = None;
-                Ok(Answer::Refused(refusal).into())
+                Ok(Step::answer(Answer::Refused(refusal), frame))
             }
             _ => Err(ScaleError::Unasked(Evidence::of(frame))),
         }

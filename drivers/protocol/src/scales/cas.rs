@@ -124,7 +124,7 @@ impl ScaleProtocol for Cas {
             Err(error) => return Some(Err(error)),
         };
         let weight = decode(&frame, self.format, self.unit);
-        Some(weight.map(|weight| Answer::Weight(weight).into()))
+        Some(weight.map(|weight| Step::answer(Answer::Weight(weight), &frame)))
     }
 
     fn reset(&mut self) -> Option<Evidence> {

@@ -250,9 +250,9 @@ impl Dialog06 {
         Step::Send(bytes.to_vec())
     }
 
-    fn end(&mut self, answer: Answer) -> Step {
+    fn end(&mut self, answer: Answer, frame: &[u8]) -> Step {
         self.state = State::Idle;
-        Step::Answer { answer, send: [EOT].to_vec() }
+        Step::Answer { answer, frame: frame.to_vec(), send: [EOT].to_vec() }
     }
 
     fn single(&mut self, byte: u8) -> Result<Step, ScaleError> {
@@ -264,7 +264,7 @@ impl Dialog06 {
                     _ => None,
                 };
                 let tare = Some(self.tare.unwrap_or_default());
-                Ok(self.end(Answer::Accepted { tare }))
+                Ok(self.end(Answer::Accepted { tare }, &[byte]))
             }
             (State::Checksums, ACK) => Ok(self.go(State::Verdict, &[EOT, ENQ])),
             (State::Price | State::Result | State::Checksums | State::Verdict, NAK) => {
@@ -293,16 +293,16 @@ impl Dialog06 {
                     ..Weight::shown(shown)
                 };
                 self.last = Some(weight);
-                Ok(self.end(Answer::Weight(weight)))
+                Ok(self.end(Answer::Weight(weight), bytes))
             }
             (State::Status, Record::Status(status)) => {
                 let answer = self.explained(status);
-                Ok(self.end(answer))
+                Ok(self.end(answer, bytes))
             }
             (State::Price | State::Result, Record::Wanted { z1, z2 }) => {
                 let Some(polynomial) = self.polynomial.filter(|_| !self.proved) else {
                     let refusal = if self.proved { Refusal::ChecksumWrong } else { Refusal::ChecksumKey };
-                    return Ok(self.end(Answer::Refused(refusal)));
+                    return Ok(self.end(Answer::Refused(refusal), bytes));
                 };
                 self.cs = self.cs.wrapping_mul(25_173).wrapping_add(13_849);
                 self.proved = true;
@@ -313,7 +313,9 @@ impl Dialog06 {
                 let again = self.price_record();
                 Ok(self.go(State::Price, &again))
             }
-            (State::Verdict, Record::Verdict(false)) => Ok(self.end(Answer::Refused(Refusal::ChecksumWrong))),
+            (State::Verdict, Record::Verdict(false)) => {
+                Ok(self.end(Answer::Refused(Refusal::ChecksumWrong), bytes))
+            }
             _ => Err(ScaleError::Unasked(Evidence::of(bytes))),
         }
     }

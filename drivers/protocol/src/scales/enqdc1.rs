@@ -76,7 +76,7 @@ impl EnqDc1 {
             }
             NAK => {
                 self.state = State::Idle;
-                Some(Ok(Answer::Refused(Refusal::NotReady).into()))
+                Some(Ok(Step::answer(Answer::Refused(Refusal::NotReady), &[NAK])))
             }
             _ => Some(Err(ScaleError::Noise(Evidence::of(&[byte])))),
         }
@@ -89,7 +89,7 @@ impl EnqDc1 {
             [NAK] if self.state == State::Frame => {
                 self.bytes.clear();
                 self.state = State::Idle;
-                return Some(Ok(Answer::Refused(Refusal::NotReady).into()));
+                return Some(Ok(Step::answer(Answer::Refused(Refusal::NotReady), &[NAK])));
             }
             _ => false,
         };
@@ -104,7 +104,7 @@ impl EnqDc1 {
             Ok(weight) => {
                 self.bytes.clear();
                 self.state = State::Idle;
-                Ok(Answer::Weight(weight).into())
+                Ok(Step::answer(Answer::Weight(weight), &frame))
             }
             Err(error) => {
                 self.skip();

@@ -249,7 +249,7 @@ impl MtSics {
             Reply::Text { command: Command::Inquiry(4) | Command::Reset, .. } => return Ok(Step::Heard),
             _ => return Err(unasked),
         };
-        Ok(answer.into())
+        Ok(Step::answer(answer, line))
     }
 }
 

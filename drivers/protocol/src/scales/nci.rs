@@ -172,7 +172,7 @@ impl ScaleProtocol for Nci {
             (Some(Order::Weight), Reply::Status(weight)) => Answer::Weight(weight),
             (Some(_), Reply::Status(weight)) => zeroed(&weight),
         };
-        Some(Ok(answer.into()))
+        Some(Ok(Step::answer(answer, &frame)))
     }
 
     fn reset(&mut self) -> Option<Evidence> {

@@ -95,7 +95,7 @@ impl ScaleProtocol for Tisa {
         if !core::mem::take(&mut self.asked) {
             return Some(Err(ScaleError::Unasked(Evidence::of(&reply))));
         }
-        Some(Ok(Answer::Weight(weight).into()))
+        Some(Ok(Step::answer(Answer::Weight(weight), &reply)))
     }
 
     fn reset(&mut self) -> Option<Evidence> {

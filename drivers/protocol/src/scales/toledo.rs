@@ -96,7 +96,7 @@ impl ScaleProtocol for Toledo {
             return Some(if matches!(reply, Reply::Echo(_)) { Ok(Step::Heard) } else { Err(unasked) });
         };
         self.order = None;
-        Some(Ok(answer.into()))
+        Some(Ok(Step::answer(answer, self.decoder.last_frame())))
     }
 
     fn reset(&mut self) -> Option<Evidence> {

@@ -122,7 +122,7 @@ impl Xk3190 {
         if self.sent {
             let shown = decode(&frame, self.unit, None)?;
             let weight = Weight { under: shown.count < 0, ..Weight::shown(shown) };
-            return Ok(Answer::Weight(weight).into());
+            return Ok(Step::answer(Answer::Weight(weight), &frame));
         }
         let Some(asked) = self.asked else {
             return Err(ScaleError::Unasked(Evidence::of(&frame)));
@@ -139,7 +139,7 @@ impl Xk3190 {
             }
             Command::Net => {
                 self.asked = None;
-                return Ok(Answer::Weight(self.weight(mass)).into());
+                return Ok(Step::answer(Answer::Weight(self.weight(mass)), &frame));
             }
         };
         self.asked = Some(next);
