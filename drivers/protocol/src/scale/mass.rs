@@ -140,8 +140,9 @@ impl core::fmt::Display for Mass {
     }
 }
 
-const fn power(decimals: u8) -> i128 {
-    10_i128.pow(if decimals as usize > DIGITS_MAX { DIGITS_MAX as u32 } else { decimals as u32 })
+fn power(decimals: u8) -> i128 {
+    // Parsing gives at most DIGITS_MAX; the bound keeps a made-up mass from overflowing.
+    10_i128.pow(u32::from(decimals).min(18))
 }
 
 /// Digits with at most one point in or behind them; the count and its decimals.

@@ -134,7 +134,7 @@ impl Dialog06 {
             }
         };
         self.weighings += 1;
-        if self.weighings % WEIGHINGS_MAX == 0 {
+        if self.weighings.is_multiple_of(WEIGHINGS_MAX) {
             self.proved = self.polynomial.is_none();
         }
         let amount = amount(platform.shows(), price);

@@ -108,7 +108,8 @@ impl Bench {
                 match step {
                     Ok(Step::Send(next)) => bytes.extend(self.sim.receive(&next, self.now)),
                     Ok(Step::Answer { answer: Answer::Weight(_), .. }) if order != Order::Weight => {}
-                    Ok(Step::Answer { answer, send }) => {
+                    Ok(Step::Answer { answer, frame, send }) => {
+                        assert!(!frame.is_empty(), "{:?}: evidence", self.kind);
                         self.sim.receive(&send, self.now);
                         return Ok(answer);
                     }
