@@ -10,6 +10,9 @@
 use serde::Deserialize;
 
 mod check;
+mod scale;
+
+pub use scale::{ScaleConfig, ScaleLine, ScaleProtocol};
 
 /// Most devices of all classes together.
 pub const DEVICES_MAX: usize = 1024;
@@ -96,51 +99,6 @@ pub struct BusConfig {
     /// Longest poll interval that a mute unit is backed off to.
     #[serde(default = "mute_backoff")]
     pub mute_backoff_max_ms: u32,
-}
-
-/// Wire protocol of a scale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum ScaleProtocol {
-    /// Mettler-Toledo 8217 / 8213.
-    #[serde(rename = "toledo-8217")]
-    Toledo8217,
-}
-
-/// One counter scale.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScaleConfig {
-    /// Device name.
-    pub id: String,
-    /// Wire protocol.
-    pub protocol: ScaleProtocol,
-    /// Serial device path.
-    pub port: String,
-    /// Bits per second.
-    #[serde(default = "scale_baud")]
-    pub baud: u32,
-    /// 7 or 8.
-    #[serde(default = "seven")]
-    pub data_bits: u8,
-    /// Parity.
-    #[serde(default = "even")]
-    pub parity: ParityKind,
-    /// Verification interval e in grams.
-    pub interval_g: u32,
-    /// Maximum capacity in grams.
-    pub capacity_g: u32,
-    /// Time between two weight requests.
-    #[serde(default = "scale_poll")]
-    pub poll_ms: u32,
-    /// Silence between an answer and the next command; the 8217 wants 200 ms.
-    #[serde(default = "scale_gap")]
-    pub min_gap_ms: u32,
-    /// How long one answer may take.
-    #[serde(default = "scale_timeout")]
-    pub timeout_ms: u32,
-    /// Silence after which the scale counts as lost; default three polls, at least 1.5 s.
-    #[serde(default)]
-    pub lost_after_ms: Option<u32>,
 }
 
 /// Temperature limits of a cabinet. The host only carries them; the agent decides with them.
@@ -325,29 +283,11 @@ fn one() -> u8 {
 fn three() -> u8 {
     3
 }
-fn seven() -> u8 {
-    7
-}
-fn even() -> ParityKind {
-    ParityKind::Even
-}
 fn bus_timeout() -> u32 {
     300
 }
 fn mute_backoff() -> u32 {
     10_000
-}
-fn scale_baud() -> u32 {
-    9600
-}
-fn scale_poll() -> u32 {
-    250
-}
-fn scale_gap() -> u32 {
-    200
-}
-fn scale_timeout() -> u32 {
-    300
 }
 fn cabinet_poll() -> u32 {
     5_000

@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use drv_protocol::MilliCelsius;
 use drv_protocol::gicisky::Planes;
 pub use drv_protocol::profile::CabinetState;
 use drv_protocol::scale::Weight;
 use drv_protocol::steamer::SteamerReading;
+use drv_protocol::{Grams, MilliCelsius};
 
 use crate::health::Health;
 
@@ -37,6 +37,13 @@ pub enum DeviceBody {
     WeightBad {
         /// What was wrong with the answer.
         reason: String,
+    },
+    /// An order for a scale has ended.
+    ScaleCommand {
+        /// The number given with the order.
+        job: u64,
+        /// What the scale said of it, or why it was not carried out.
+        result: Result<ScaleDone, String>,
     },
     /// A cold cabinet was read.
     Temperature(CabinetReading),
@@ -73,7 +80,10 @@ impl DeviceBody {
     /// Whether this event must reach the receiver however slow it is.
     pub(crate) fn must_arrive(&self) -> bool {
         match self {
-            Self::TagWritten { .. } | Self::SteamerCommand { .. } | Self::Health(_) => true,
+            Self::TagWritten { .. }
+            | Self::SteamerCommand { .. }
+            | Self::ScaleCommand { .. }
+            | Self::Health(_) => true,
             Self::Weight(_)
             | Self::WeightBad { .. }
             | Self::Temperature(_)
@@ -90,6 +100,30 @@ pub struct ScaleReading {
     pub weight: Weight,
     /// The frame as received, parity stripped: evidence for the ledger.
     pub raw: Vec<u8>,
+    /// The verification interval e of this scale, as configured.
+    pub interval: Grams,
+}
+
+/// An order for a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScaleOrder {
+    /// Sets zero.
+    Zero,
+    /// Takes the platform's load as tare.
+    Tare,
+    /// Uses this tare.
+    KeyedTare(Grams),
+    /// Forgets the tare.
+    ClearTare,
+}
+
+/// How an order for a scale was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScaleDone {
+    /// The scale said so; false where its protocol has no answer and the order was only sent.
+    pub confirmed: bool,
+    /// The tare now in force, where the scale says it.
+    pub tare: Option<Grams>,
 }
 
 /// One reading of a cabinet.

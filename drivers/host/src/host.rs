@@ -17,13 +17,13 @@ use crate::ble::BleDriver;
 use crate::bus::{BusDriver, BusOrder};
 use crate::config::{BusConfig, HostConfig, lost_after};
 use crate::error::{HostBusy, HostError};
-use crate::event::{DeviceEvent, SteamerOrder, TagJob};
+use crate::event::{DeviceEvent, ScaleOrder, SteamerOrder, TagJob};
 use crate::registry::{Desk, DeviceClass, DeviceHealth, RawFrame, Registry};
-use crate::scale::ScaleDriver;
+use crate::scale::{ScaleDriver, ScaleJob};
 use crate::supervise::spawn;
 use crate::w1::W1Driver;
 
-/// Steamer orders that wait for one bus.
+/// Orders that wait for one bus or one scale.
 pub const ORDERS_MAX: usize = 16;
 /// Tag jobs that wait for the adapter.
 pub const TAG_JOBS_MAX: usize = 512;
@@ -34,6 +34,7 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub struct Host {
     registry: Arc<Registry>,
     orders: BTreeMap<Arc<str>, SyncSender<BusOrder>>,
+    scales: BTreeMap<Arc<str>, SyncSender<ScaleJob>>,
     tags: Option<mpsc::Sender<TagJob>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -54,7 +55,8 @@ pub fn start(
     }
     config.check(profiles)?;
     let registry = Arc::new(Registry::new(devices(config)));
-    let mut host = Host { registry, orders: BTreeMap::new(), tags: None, threads: Vec::new() };
+    let mut host =
+        Host { registry, orders: BTreeMap::new(), scales: BTreeMap::new(), tags: None, threads: Vec::new() };
     let started = host.start_drivers(config, profiles, &events);
     if let Err(error) = started {
         host.registry.ask_stop();
@@ -67,7 +69,7 @@ fn devices(config: &HostConfig) -> impl Iterator<Item = (Arc<str>, DeviceClass, 
     let id = |text: &str| Arc::<str>::from(text);
     let tag_lost = config.ble.as_ref().map_or(0, |ble| u64::from(ble.lost_after_ms));
     let scales = config.scale.iter().map(move |d| {
-        (id(&d.id), DeviceClass::Scale, lost_after(d.poll_ms.max(d.min_gap_ms), d.lost_after_ms))
+        (id(&d.id), DeviceClass::Scale, lost_after(d.poll_ms.max(d.line().min_gap_ms), d.lost_after_ms))
     });
     let cabinets = config
         .cabinet
@@ -90,7 +92,9 @@ impl Host {
     ) -> Result<(), HostError> {
         for scale in &config.scale {
             let id: Arc<str> = Arc::from(scale.id.as_str());
-            let driver = ScaleDriver::new(id.clone(), scale);
+            let (sender, jobs) = sync_channel(ORDERS_MAX);
+            let driver = ScaleDriver::new(id.clone(), scale, jobs);
+            self.scales.insert(id.clone(), sender);
             let desk = self.desk(events);
             self.threads.push(spawn(&scale.id, vec![id], driver, desk)?);
         }
@@ -163,6 +167,20 @@ impl Host {
         };
         let entry = BusOrder { device: id.clone(), job, order };
         orders.try_send(entry).map_err(|error| match error {
+            TrySendError::Full(_) => HostBusy::Full { owner: device.to_owned() },
+            TrySendError::Disconnected(_) => HostBusy::Stopped { owner: device.to_owned() },
+        })
+    }
+
+    /// Queues an order for a scale ahead of the next weight; [`crate::DeviceBody::ScaleCommand`] answers it.
+    ///
+    /// # Errors
+    /// Unknown scale, full queue, or a stopped driver; nothing happens then.
+    pub fn command_scale(&self, device: &str, job: u64, order: ScaleOrder) -> Result<(), HostBusy> {
+        let Some(orders) = self.scales.get(device) else {
+            return Err(HostBusy::Unknown { class: "scale", device: device.to_owned() });
+        };
+        orders.try_send(ScaleJob { job, order }).map_err(|error| match error {
             TrySendError::Full(_) => HostBusy::Full { owner: device.to_owned() },
             TrySendError::Disconnected(_) => HostBusy::Stopped { owner: device.to_owned() },
         })

@@ -40,7 +40,10 @@ mod wire;
 
 pub use config::HostConfig;
 pub use error::{HostBusy, HostError};
-pub use event::{CabinetReading, CabinetState, DeviceBody, DeviceEvent, ScaleReading, SteamerOrder, TagJob};
+pub use event::{
+    CabinetReading, CabinetState, DeviceBody, DeviceEvent, ScaleDone, ScaleOrder, ScaleReading, SteamerOrder,
+    TagJob,
+};
 pub use health::{Counters, Health, HealthState};
 pub use host::{Host, start};
 pub use registry::{DeviceClass, DeviceHealth, RawFrame, Way};

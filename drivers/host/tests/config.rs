@@ -3,6 +3,7 @@
 
 mod support;
 
+use drv_host::config::ParityKind;
 use drv_host::{HostConfig, HostError};
 
 fn refusal(text: &str) -> String {
@@ -41,6 +42,28 @@ fn contradictions_are_refused_with_table_key_and_expectation() {
         ),
         (scale.replace("5\n", "0\n"), "interval_g"),
         (scale.to_owned() + "speed = 3\n", "unknown field `speed`"),
+        (
+            scale.replace("toledo-8217", "toledo"),
+            "unknown scale protocol `toledo`, expected one of: toledo-8217, enq-dc1, os2x, mt-sics,",
+        ),
+        (
+            scale.to_owned() + "bcc = \"xor\"\n",
+            "unknown value `xor`, expected one of: content, frame, either",
+        ),
+        (
+            scale.to_owned() + "bcc = \"frame\"\n",
+            "[[scale]] s: bcc: expected what toledo-8217 takes, found bcc: protocol toledo-8217 has no such setting",
+        ),
+        (scale.to_owned() + "unit = \"oz\"\n", "unit: protocol toledo-8217 expects kg or lb"),
+        (scale.replace("toledo-8217", "cas-10"), "unit: protocol cas-10 expects kg, g, lb or oz"),
+        (
+            scale.replace("toledo-8217", "cas-22") + "data_bits = 7\n",
+            "data_bits: expected 8: cas-22 needs every bit, found 7",
+        ),
+        (
+            scale.replace("toledo-8217", "cas-22") + "reading = \"asked\"\n",
+            "reading: protocol cas-22 expects sent",
+        ),
         (tag.to_owned(), "a [ble] table"),
         (tag.replace("FF:FF", "GG:FF") + "[ble]\n", "six hex bytes"),
         ("[[cabinet]]\nid = \"c\"\nw1 = \"../etc\"\n".to_owned(), "a sensor folder"),
@@ -50,4 +73,21 @@ fn contradictions_are_refused_with_table_key_and_expectation() {
         let found = refusal(&text);
         assert!(found.contains(words), "expected `{words}` in: {found}");
     }
+}
+
+#[test]
+fn the_line_is_the_protocols_unless_the_configuration_says_otherwise() {
+    let line = |protocol: &str, more: &str| {
+        let text = format!(
+            "[[scale]]\nid = \"s\"\nprotocol = \"{protocol}\"\nport = \"/dev/x\"\ninterval_g = 5\ncapacity_g = 1\n{more}"
+        );
+        let config: HostConfig = toml::from_str(&text).unwrap();
+        let line = config.scale[0].line();
+        (line.baud, line.data_bits, line.parity, line.stop_bits, line.min_gap_ms)
+    };
+    assert_eq!(line("toledo-8217", ""), (9600, 7, ParityKind::Even, 1, 200));
+    assert_eq!(line("dialog-06", ""), (9600, 7, ParityKind::Odd, 1, 200));
+    assert_eq!(line("os2x", ""), (9600, 8, ParityKind::None, 1, 50));
+    let all = "baud = 4800\ndata_bits = 8\nparity = \"odd\"\nstop_bits = 2\nmin_gap_ms = 7\n";
+    assert_eq!(line("dialog-06", all), (4800, 8, ParityKind::Odd, 2, 7));
 }

@@ -6,7 +6,7 @@
 //!
 //! | module | device class |
 //! |---|---|
-//! | [`toledo8217`], [`scale`] | counter scales on a serial line |
+//! | [`scale`], [`scales`], [`toledo8217`] | counter scales on a serial line: what they say, their protocols |
 //! | [`modbus`], [`profile`] | register devices on RS-485 or TCP, described by data |
 //! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
@@ -22,6 +22,7 @@ pub mod gicisky;
 pub mod modbus;
 pub mod profile;
 pub mod scale;
+pub mod scales;
 pub mod steamer;
 pub mod toledo8217;
 pub mod unit;

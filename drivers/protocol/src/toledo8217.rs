@@ -11,7 +11,7 @@
 use alloc::vec::Vec;
 
 use crate::evidence::Evidence;
-use crate::scale::Weight;
+use crate::scale::{Mass, MassUnit, Weight};
 use crate::unit::Grams;
 
 /// The longest frame kept, `STX` and `CR` included; the longest legal one has 9 bytes.
@@ -77,16 +77,6 @@ fn keyed_tare(value: u32) -> Option<Vec<u8>> {
     Some(text.into_bytes())
 }
 
-/// The unit the scale's text is in; it cannot be told from the text alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum MassUnit {
-    /// `WW.WWW`, kilograms.
-    #[default]
-    Kilogram,
-    /// `0WW.WW`, avoirdupois pounds, converted to whole grams (half away from zero).
-    Pound,
-}
-
 /// What to do with bit 7 of every received byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Parity {
@@ -100,7 +90,8 @@ pub enum Parity {
 /// What a decoder needs to know about its scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct DecoderConfig {
-    /// The unit of the weight text.
+    /// The unit of the weight text, which cannot be told from the text alone: kilograms (`WW.WWW`) or pounds (`0WW.WW`).
+    /// Every other unit is refused as [`FrameError::Decimals`].
     pub unit: MassUnit,
     /// The treatment of bit 7.
     pub parity: Parity,
@@ -168,8 +159,8 @@ impl Status {
 pub enum Reply {
     /// A stable weight.
     Weight {
-        /// The weight in grams.
-        grams: Grams,
+        /// The weight as shown.
+        shown: Mass,
         /// A tare is subtracted.
         net: bool,
     },
@@ -190,9 +181,11 @@ pub enum Reply {
 impl Reply {
     /// The common reading; `None` for a reply that says nothing about the load.
     #[must_use]
-    pub const fn weight(&self) -> Option<Weight> {
+    pub fn weight(&self) -> Option<Weight> {
         match *self {
-            Self::Weight { grams, net } => Some(Weight::stable(grams, net)),
+            Self::Weight { shown, net } => {
+                Some(Weight { shown: Some(shown), ..Weight::stable(shown.grams(), net) })
+            }
             Self::Status(status) => Some(Weight {
                 gross_or_net: None,
                 net: status.net,
@@ -201,6 +194,7 @@ impl Reply {
                 under: status.under,
                 outside_zero: status.outside_zero,
                 centre_of_zero: status.centre_of_zero,
+                ..Weight::stable(Grams(0), status.net)
             }),
             _ => None,
         }
@@ -250,6 +244,7 @@ pub enum FrameError {
 pub struct Decoder {
     config: DecoderConfig,
     frame: Vec<u8>,
+    last: Vec<u8>,
     in_frame: bool,
     bad_parity: bool,
     echo: bool,
@@ -304,6 +299,12 @@ impl Decoder {
         None
     }
 
+    /// The last complete frame, `STX` to `CR`, parity stripped.
+    #[must_use]
+    pub fn last_frame(&self) -> &[u8] {
+        &self.last
+    }
+
     /// Takes any number of bytes; answers every reply and error they complete.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Result<Reply, FrameError>> {
         bytes.iter().filter_map(|byte| self.push(*byte)).collect()
@@ -336,6 +337,7 @@ impl Decoder {
 
     fn finish(&mut self) -> Result<Reply, FrameError> {
         let frame = core::mem::take(&mut self.frame);
+        self.last.clone_from(&frame);
         let bad_parity = self.bad_parity;
         self.reset();
         let evidence = Evidence::of(&frame);
@@ -369,36 +371,20 @@ impl Decoder {
 fn weight(text: &[u8], net: bool, unit: MassUnit, bytes: Evidence) -> Result<Reply, FrameError> {
     let content = || FrameError::Content(bytes);
     let text = text.trim_ascii_start();
-    let point = text.iter().position(|byte| *byte == b'.').ok_or_else(content)?;
-    let digits = text.iter().filter(|byte| byte.is_ascii_digit()).count();
-    if digits + 1 != text.len() || point == 0 || digits > 9 {
+    if text.iter().any(|byte| !byte.is_ascii_digit() && *byte != b'.') || !text.contains(&b'.') {
         return Err(content());
     }
-    let mut value: i64 = 0;
-    for byte in text.iter().filter(|byte| byte.is_ascii_digit()) {
-        value = value * 10 + i64::from(byte - b'0');
-    }
+    let shown = Mass::parse(text, unit).ok_or_else(content)?;
     let expected: u8 = match unit {
         MassUnit::Kilogram => 3,
         MassUnit::Pound => 2,
+        MassUnit::Gram | MassUnit::Ounce => 0,
     };
-    let found = u8::try_from(text.len() - point - 1).map_err(|_| content())?;
-    if found != expected && found != expected + 1 {
+    let found = shown.decimals;
+    if expected == 0 || (found != expected && found != expected + 1) {
         return Err(FrameError::Decimals { expected, found, bytes });
     }
-    let high = found == expected + 1;
-    let grams = match (unit, high) {
-        (MassUnit::Kilogram, false) => value,
-        (MassUnit::Kilogram, true) => divide_rounded(value, 10),
-        // One pound is 453.592 37 g exactly.
-        (MassUnit::Pound, false) => divide_rounded(value * 45_359_237, 10_000_000),
-        (MassUnit::Pound, true) => divide_rounded(value * 45_359_237, 100_000_000),
-    };
-    Ok(Reply::Weight { grams: Grams(grams), net })
-}
-
-const fn divide_rounded(value: i64, by: i64) -> i64 {
-    (value + by / 2) / by
+    Ok(Reply::Weight { shown, net })
 }
 
 /// Encodes a stable weight in kilograms as the scale sends it; `None` when it does not fit `WW.WWW`.

@@ -7,7 +7,7 @@
 //!
 //! | module | device |
 //! |---|---|
-//! | [`scale`] | Toledo 8217 counter scale |
+//! | [`scale`] | counter scale, in every protocol of `drv_protocol::scales` |
 //! | [`modbus`] | one Modbus bus with many units, RTU and TCP |
 //! | [`cabinet`] | cold cabinet with a thermal model behind a controller's registers |
 //! | [`steamer`] | Omron E5CC, input module and core probe around a steam chamber |

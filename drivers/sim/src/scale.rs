@@ -1,13 +1,25 @@
-//! A Toledo 8217 scale: bytes of the host in, bytes of the scale out.
+//! A counter scale: one platform with load, motion, zero and tare, and the wire dialect that it speaks.
 //!
 //! Script: [`ScaleSim::place`] puts a load on the platform, [`ScaleSim::remove`] takes it away. After either the scale
-//! is in motion for the settling time and answers with its status; then it answers with the weight, rounded to its
-//! interval.
+//! is in motion for the settling time; then it shows the weight, rounded to its interval. What it sends when, and how it
+//! says that it cannot, is its protocol's matter: [`ScaleConfig::kind`].
+
+mod lines;
+mod platform;
+mod priced;
+mod toledo;
+
+use std::collections::VecDeque;
 
 use drv_protocol::Grams;
-use drv_protocol::toledo8217::{Status, encode_status, encode_weight, with_even_parity};
+use drv_protocol::scale::MassUnit;
+use drv_protocol::scales::{Bcc, LineParity, ScaleKind};
 
 use crate::rng::Rng;
+use platform::Platform;
+
+/// Answers that wait because the scale is slow.
+const WAITING_MAX: usize = 64;
 
 /// How a scale is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +32,44 @@ pub struct ScaleConfig {
     pub capacity_g: i64,
     /// How long it is in motion after a change of load.
     pub settle_ms: u64,
-    /// Set even parity in bit 7, as an 8-bit port sees a 7E1 line.
+    /// Set the protocol's parity in bit 7, as an 8-bit port sees a line of 7 data bits.
     pub parity: bool,
+    /// The protocol.
+    pub kind: ScaleKind,
+    /// It sends its weight by itself, where the protocol has both; see [`ScaleConfig::period_ms`].
+    pub sends: bool,
+    /// Time between two weights that it sends by itself.
+    pub period_ms: u64,
+    /// The unit that it shows.
+    pub unit: MassUnit,
+    /// The decimals that it shows.
+    pub decimals: u8,
+    /// The checksum of an ENQ-DC1 scale; `None` is the kind's own.
+    pub bcc: Option<Bcc>,
+    /// Price-computing scales: below 20 intervals nothing is given out, and nothing again before the load has changed by 20
+    /// intervals or gone through zero (Dibal).
+    pub minimum_rule: bool,
+    /// Dialog 06: wants checksums by this polynomial after power-on and every 50 weighings.
+    pub checksum_polynomial: Option<u32>,
 }
 
 impl Default for ScaleConfig {
     fn default() -> Self {
-        Self { seed: 1, interval_g: 5, capacity_g: 15_000, settle_ms: 400, parity: true }
+        Self {
+            seed: 1,
+            interval_g: 5,
+            capacity_g: 15_000,
+            settle_ms: 400,
+            parity: true,
+            kind: ScaleKind::Toledo8217,
+            sends: false,
+            period_ms: 100,
+            unit: MassUnit::Kilogram,
+            decimals: 3,
+            bcc: None,
+            minimum_rule: false,
+            checksum_polynomial: None,
+        }
     }
 }
 
@@ -37,14 +80,22 @@ pub struct ScaleFaults {
     pub mute: bool,
     /// So many of 1000 answers are random bytes.
     pub garbage_permille: u16,
-    /// So many of 1000 answers have one byte of wrong parity.
+    /// So many of 1000 answers have one byte of wrong parity (lines of 7 data bits only).
     pub wrong_parity_permille: u16,
+    /// So many of 1000 answers that have a checksum have a wrong one.
+    pub wrong_checksum_permille: u16,
     /// So many of 1000 answers end early.
     pub truncated_permille: u16,
     /// Its answers begin and never end.
     pub endless: bool,
     /// It is never at rest.
     pub always_moving: bool,
+    /// It shows the load that it had when this began, at rest, whatever lies on it.
+    pub stuck: bool,
+    /// It is overloaded, whatever lies on it.
+    pub overload: bool,
+    /// Every answer comes this much later.
+    pub slow_ms: u32,
 }
 
 /// What a scale really did.
@@ -56,7 +107,7 @@ pub struct ScaleCounters {
     pub shown: u64,
     /// Sum of those loads as shown, in grams.
     pub shown_g: i64,
-    /// Weight commands answered or not.
+    /// Weight commands answered or not, and weights sent by itself.
     pub polls: u64,
     /// Answers damaged or withheld by a fault.
     pub faults: u64,
@@ -64,21 +115,48 @@ pub struct ScaleCounters {
     pub unknown: u64,
 }
 
+/// One frame on its way out of a dialect.
+#[derive(Clone, Debug, Default)]
+struct Out {
+    bytes: Vec<u8>,
+    /// It carries a weight that a host may use.
+    weight: bool,
+    /// Where its checksum is.
+    checksum_at: Option<usize>,
+}
+
+impl Out {
+    fn plain(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), ..Self::default() }
+    }
+}
+
+/// The wire side of a scale.
+trait Dialect: Send {
+    /// Takes one byte of the host.
+    fn byte(&mut self, byte: u8, platform: &mut Platform, now: u64) -> Vec<Out>;
+
+    /// Lets time pass.
+    fn tick(&mut self, _platform: &mut Platform, _now: u64) -> Vec<Out> {
+        Vec::new()
+    }
+}
+
 /// The scale.
-#[derive(Clone, Debug)]
 pub struct ScaleSim {
     config: ScaleConfig,
     faults: ScaleFaults,
-    counters: ScaleCounters,
     rng: Rng,
-    load_g: i64,
-    zero_g: i64,
-    tare_g: i64,
-    moving_until: u64,
-    loaded: bool,
-    shown: bool,
-    echo: bool,
-    keyed: Option<Vec<u8>>,
+    platform: Platform,
+    dialect: Box<dyn Dialect>,
+    waiting: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl std::fmt::Debug for ScaleSim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = f.debug_struct("ScaleSim");
+        text.field("config", &self.config).field("platform", &self.platform).finish_non_exhaustive()
+    }
 }
 
 impl ScaleSim {
@@ -88,299 +166,155 @@ impl ScaleSim {
         Self {
             config,
             faults: ScaleFaults::default(),
-            counters: ScaleCounters::default(),
             rng: Rng::new(config.seed),
-            load_g: 0,
-            zero_g: 0,
-            tare_g: 0,
-            moving_until: 0,
-            loaded: false,
-            shown: false,
-            echo: false,
-            keyed: None,
+            platform: Platform::new(config),
+            dialect: dialect(config),
+            waiting: VecDeque::new(),
         }
     }
 
     /// Puts a load on the platform, in place of any there.
     pub fn place(&mut self, grams: Grams, now: u64) {
-        self.load_g = grams.0;
-        self.moving_until = now.saturating_add(self.config.settle_ms);
-        (self.loaded, self.shown) = (true, false);
-        self.counters.placed += 1;
+        self.platform.place(grams, now);
     }
 
     /// Takes the load away.
     pub fn remove(&mut self, now: u64) {
-        self.load_g = 0;
-        self.moving_until = now.saturating_add(self.config.settle_ms);
-        (self.loaded, self.shown) = (false, false);
+        self.platform.remove(now);
     }
 
     /// Switches faults on and off.
-    pub const fn set_faults(&mut self, faults: ScaleFaults) {
+    pub fn set_faults(&mut self, faults: ScaleFaults) {
         self.faults = faults;
+        self.platform.set_faults(faults);
+    }
+
+    /// Power was cut and came back: zero is set anew, the tare and everything half said are forgotten.
+    pub fn power_cycle(&mut self, now: u64) {
+        self.platform.power_cycle(now);
+        self.dialect = dialect(self.config);
+        self.waiting.clear();
     }
 
     /// What the scale really did.
     #[must_use]
     pub const fn counters(&self) -> ScaleCounters {
-        self.counters
+        self.platform.counters
     }
 
     /// The current load was sent as a stable weight at least once.
     #[must_use]
     pub const fn load_shown(&self) -> bool {
-        self.loaded && self.shown
+        self.platform.load_shown()
     }
 
     /// The weight as the scale rounds it, whether at rest or not.
     #[must_use]
     pub fn shows(&self) -> Grams {
-        let interval = self.config.interval_g.max(1);
-        let net = self.load_g - self.zero_g - self.tare_g;
-        Grams((net + interval / 2).div_euclid(interval) * interval)
+        self.platform.shows()
     }
 
-    /// Takes the host's bytes; answers the scale's.
+    /// Takes the host's bytes, possibly none, and lets time pass; answers the scale's.
     pub fn receive(&mut self, bytes: &[u8], now: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        for byte in bytes.iter().map(|byte| byte & 0x7F) {
-            if !byte.is_ascii_digit() {
-                // Another command right behind a `T`: the tare is taken first.
-                out.extend(self.poll(now));
-            }
-            out.extend(self.command(byte, now));
+        for byte in bytes {
+            let frames = self.dialect.byte(*byte, &mut self.platform, now);
+            out.extend(frames.into_iter().flat_map(|frame| self.sent(frame, now)));
+        }
+        out.extend(self.poll(now));
+        out
+    }
+
+    /// Lets time pass: answers what was put off, and what the scale sends by itself.
+    pub fn poll(&mut self, now: u64) -> Vec<u8> {
+        let frames = self.dialect.tick(&mut self.platform, now);
+        let mut out: Vec<u8> = frames.into_iter().flat_map(|frame| self.sent(frame, now)).collect();
+        while self.waiting.front().is_some_and(|(due, _)| *due <= now) {
+            out.extend(self.waiting.pop_front().map(|(_, bytes)| bytes).unwrap_or_default());
         }
         out
     }
 
-    fn command(&mut self, byte: u8, now: u64) -> Vec<u8> {
-        if let Some(answer) = self.keyed_tare(byte, now) {
-            return answer;
-        }
-        let reply = match byte {
-            b'W' => self.weight(now),
-            b'H' => self.high_resolution(now),
-            b'Z' => self.zeroed(now),
-            b'T' => {
-                // A digit next makes it a keyed tare; a CR or another command does not.
-                self.keyed = Some(Vec::new());
-                return Vec::new();
+    /// Applies faults, parity and slowness to a frame, and counts what went out undamaged.
+    fn sent(&mut self, frame: Out, now: u64) -> Vec<u8> {
+        let parity = if self.config.parity { self.config.kind.line().parity } else { LineParity::None };
+        let whole = with_parity(&frame.bytes, parity);
+        let bytes = match self.damaged(&whole, parity, frame.checksum_at) {
+            Some(damaged) => {
+                self.platform.counters.faults += 1;
+                damaged
             }
-            b'C' => {
-                self.tare_g = 0;
-                encode_status(self.status(now))
-            }
-            b'A' => vec![0x02, 0x0D],
-            b'B' => vec![0x02, b'?', 0x40, 0x0D],
-            b'E' => {
-                self.echo = true;
-                vec![0x02, b'E', 0x0D]
-            }
-            b'F' => {
-                self.echo = false;
-                vec![0x02, b'F', 0x0D]
-            }
-            other if self.echo => vec![other],
-            _ => {
-                self.counters.unknown += 1;
-                return Vec::new();
+            None => {
+                if frame.weight {
+                    self.platform.given_out();
+                }
+                whole
             }
         };
-        self.sent(reply)
+        if self.faults.slow_ms == 0 {
+            return bytes;
+        }
+        if self.waiting.len() < WAITING_MAX && !bytes.is_empty() {
+            self.waiting.push_back((now.saturating_add(self.faults.slow_ms.into()), bytes));
+        }
+        Vec::new()
+    }
+
+    fn damaged(&mut self, whole: &[u8], parity: LineParity, checksum_at: Option<usize>) -> Option<Vec<u8>> {
+        let faults = self.faults;
+        let flipped = |at: usize, bit: u8| {
+            let flip = |(place, byte): (usize, &u8)| if place == at { byte ^ bit } else { *byte };
+            whole.iter().enumerate().map(flip).collect()
+        };
+        if faults.mute {
+            return Some(Vec::new());
+        }
+        if faults.endless {
+            return Some(whole.iter().take(1).copied().chain([b'8'; 64]).collect());
+        }
+        if self.rng.chance(faults.garbage_permille) {
+            return Some((0..=self.rng.below(24)).map(|_| self.rng.byte()).collect());
+        }
+        if self.rng.chance(faults.truncated_permille) {
+            return Some(whole.iter().take(whole.len() / 2).copied().collect());
+        }
+        if let Some(at) = checksum_at
+            && self.rng.chance(faults.wrong_checksum_permille)
+        {
+            return Some(flipped(at, 0x01));
+        }
+        let parted = parity != LineParity::None && self.rng.chance(faults.wrong_parity_permille);
+        parted.then(|| flipped(1, 0x80))
     }
 }
 
-impl ScaleSim {
-    /// Handles the byte after `T`; `None` when it is no part of a keyed tare and stands for itself.
-    fn keyed_tare(&mut self, byte: u8, now: u64) -> Option<Vec<u8>> {
-        let mut digits = self.keyed.take()?;
-        if byte.is_ascii_digit() && digits.len() < 5 {
-            digits.push(byte);
-            self.keyed = Some(digits);
-            return Some(Vec::new());
-        }
-        let keyed = digits.iter().fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0'));
-        if byte == b'\r' && digits.len() == 5 {
-            self.tare_g = keyed;
-            let reply = encode_status(self.status(now));
-            return Some(self.sent(reply));
-        }
-        None
-    }
+fn with_parity(bytes: &[u8], parity: LineParity) -> Vec<u8> {
+    let odd = match parity {
+        LineParity::None => return bytes.to_vec(),
+        LineParity::Even => 1,
+        LineParity::Odd => 0,
+    };
+    let set = |byte: &u8| {
+        let byte = byte & 0x7F;
+        if byte.count_ones() % 2 == odd { byte | 0x80 } else { byte }
+    };
+    bytes.iter().map(set).collect()
+}
 
-    /// A tare of the load: done when no digit followed the `T` until the next look.
-    fn take_tare(&mut self, now: u64) -> Vec<u8> {
-        if now >= self.moving_until {
-            self.tare_g = self.load_g - self.zero_g;
+fn dialect(config: ScaleConfig) -> Box<dyn Dialect> {
+    match config.kind {
+        ScaleKind::Toledo8217 => Box::new(toledo::Toledo::default()),
+        ScaleKind::Dialog06 => Box::new(priced::Dialog06::new(config.checksum_polynomial)),
+        ScaleKind::Tisa => Box::new(priced::Tisa::default()),
+        ScaleKind::EnqDc1 | ScaleKind::Os2x => Box::new(lines::EnqDc1::new(config)),
+        ScaleKind::MtSics => Box::new(lines::MtSics::new(config)),
+        ScaleKind::NciScp01 | ScaleKind::NciScp02 => Box::new(lines::Nci::new(config)),
+        ScaleKind::Cas22 | ScaleKind::Cas10 | ScaleKind::And18 | ScaleKind::AndNative => {
+            Box::new(lines::Stream::new(config))
         }
-        let reply = encode_status(self.status(now));
-        self.sent(reply)
-    }
-
-    /// Lets time pass: answers a tare command once no digit can follow it any more.
-    pub fn poll(&mut self, now: u64) -> Vec<u8> {
-        match self.keyed.take() {
-            Some(digits) if digits.is_empty() => self.take_tare(now),
-            other => {
-                self.keyed = other;
-                Vec::new()
-            }
-        }
-    }
-
-    fn status(&self, now: u64) -> Status {
-        let shows = self.shows().0;
-        Status {
-            motion: self.faults.always_moving || now < self.moving_until,
-            over: self.load_g > self.config.capacity_g,
-            under: shows < 0,
-            outside_zero: false,
-            centre_of_zero: self.load_g == self.zero_g && self.tare_g == 0,
-            net: self.tare_g != 0,
-        }
-    }
-
-    fn zeroed(&mut self, now: u64) -> Vec<u8> {
-        let mut status = self.status(now);
-        // Zero can be set within 2 % of the capacity.
-        if status.motion || self.load_g.abs() > self.config.capacity_g / 50 {
-            status.outside_zero = !status.motion;
-        } else {
-            self.zero_g = self.load_g;
-            status = self.status(now);
-        }
-        encode_status(status)
-    }
-
-    fn weight(&mut self, now: u64) -> Vec<u8> {
-        self.counters.polls += 1;
-        let status = self.status(now);
-        if status.motion || status.over || status.under {
-            return encode_status(status);
-        }
-        encode_weight(self.shows(), status.net).unwrap_or_else(|| encode_status(status))
-    }
-
-    /// Ten times the resolution: the load itself in tenths of a gram.
-    fn high_resolution(&self, now: u64) -> Vec<u8> {
-        let status = self.status(now);
-        let net = self.load_g - self.zero_g - self.tare_g;
-        if status.motion || status.over || !(0..100_000).contains(&net) {
-            return encode_status(status);
-        }
-        let suffix = if status.net { "N" } else { "" };
-        format!("\x02{:02}.{:03}0{suffix}\r", net / 1000, net % 1000).into_bytes()
-    }
-
-    /// Applies faults and parity to an answer, and counts what went out undamaged.
-    fn sent(&mut self, reply: Vec<u8>) -> Vec<u8> {
-        let is_weight = reply.get(1).is_some_and(u8::is_ascii_digit);
-        let whole = if self.config.parity { with_even_parity(&reply) } else { reply };
-        let faults = self.faults;
-        let damaged = if faults.mute {
-            Some(Vec::new())
-        } else if faults.endless {
-            Some(whole.iter().take(1).copied().chain([b'8'; 64]).collect())
-        } else if self.rng.chance(faults.garbage_permille) {
-            Some((0..=self.rng.below(24)).map(|_| self.rng.byte()).collect())
-        } else if self.rng.chance(faults.truncated_permille) {
-            Some(whole.iter().take(whole.len() / 2).copied().collect())
-        } else if self.rng.chance(faults.wrong_parity_permille) {
-            Some(
-                whole
-                    .iter()
-                    .enumerate()
-                    .map(|(at, byte)| if at == 1 { byte ^ 0x80 } else { *byte })
-                    .collect(),
-            )
-        } else {
-            None
-        };
-        if let Some(damaged) = damaged {
-            self.counters.faults += 1;
-            return damaged;
-        }
-        if is_weight && self.loaded && !self.shown {
-            self.shown = true;
-            self.counters.shown += 1;
-            self.counters.shown_g += self.shows().0;
-        }
-        whole
+        ScaleKind::Xk3190A23 => Box::new(lines::Xk3190::new(config)),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use drv_protocol::toledo8217::{Decoder, DecoderConfig, FrameError, Parity, Reply};
-
-    use super::*;
-
-    fn decoded(sim: &mut ScaleSim, command: &[u8], now: u64) -> Vec<Result<Reply, FrameError>> {
-        let mut decoder =
-            Decoder::new(DecoderConfig { parity: Parity::VerifyEven, ..DecoderConfig::default() });
-        decoder.feed(&sim.receive(command, now))
-    }
-
-    #[test]
-    fn a_load_is_in_motion_then_stable_then_gone() {
-        let mut sim = ScaleSim::new(ScaleConfig::default());
-        assert_eq!(decoded(&mut sim, b"W", 0), [Ok(Reply::Weight { grams: Grams(0), net: false })]);
-        sim.place(Grams(1252), 1_000);
-        let [Ok(Reply::Status(status))] = decoded(&mut sim, b"W", 1_200)[..] else {
-            unreachable!("a status")
-        };
-        assert!(status.motion);
-        assert!(!sim.load_shown());
-        let weight = decoded(&mut sim, b"W", 1_400);
-        assert_eq!(weight, [Ok(Reply::Weight { grams: Grams(1250), net: false })]);
-        assert_eq!(decoded(&mut sim, b"W", 1_600), weight);
-        assert!(sim.load_shown());
-        sim.remove(2_000);
-        assert_eq!(decoded(&mut sim, b"W", 2_400), [Ok(Reply::Weight { grams: Grams(0), net: false })]);
-        let counters = sim.counters();
-        assert_eq!((counters.placed, counters.shown, counters.shown_g, counters.polls), (1, 1, 1250, 5));
-    }
-
-    #[test]
-    fn tare_zero_and_over_capacity_answer_as_the_manual_says() {
-        let mut sim = ScaleSim::new(ScaleConfig { parity: false, ..ScaleConfig::default() });
-        sim.place(Grams(500), 0);
-        assert!(sim.receive(b"T", 1_000).is_empty());
-        assert_eq!(sim.poll(1_200), [0x02, b'?', 0x60, 0x0D]);
-        sim.place(Grams(1_500), 2_000);
-        assert_eq!(sim.receive(b"W", 3_000), b"\x0201.000N\r");
-        assert_eq!(sim.receive(b"C", 3_000).first(), Some(&0x02));
-        assert_eq!(sim.receive(b"TW", 3_000), b"\x02?\x60\r\x0200.000N\r");
-        assert_eq!(sim.receive(b"T00250\r", 3_000), [0x02, b'?', 0x60, 0x0D]);
-        assert_eq!(sim.receive(b"W", 3_000), b"\x0201.250N\r");
-        sim.place(Grams(20_000), 4_000);
-        assert_eq!(sim.receive(b"W", 5_000), [0x02, b'?', 0x62, 0x0D]);
-        assert_eq!(sim.receive(b"Ehello", 5_000), b"\x02E\rhello");
-    }
-
-    #[test]
-    fn every_fault_damages_and_is_counted_and_none_shows_a_load() {
-        let all = [
-            ScaleFaults { mute: true, ..ScaleFaults::default() },
-            ScaleFaults { endless: true, ..ScaleFaults::default() },
-            ScaleFaults { garbage_permille: 1000, ..ScaleFaults::default() },
-            ScaleFaults { truncated_permille: 1000, ..ScaleFaults::default() },
-            ScaleFaults { wrong_parity_permille: 1000, ..ScaleFaults::default() },
-        ];
-        for faults in all {
-            let mut sim = ScaleSim::new(ScaleConfig::default());
-            sim.set_faults(faults);
-            sim.place(Grams(700), 0);
-            let replies = decoded(&mut sim, b"W", 1_000);
-            assert!(!replies.contains(&Ok(Reply::Weight { grams: Grams(700), net: false })), "{faults:?}");
-            assert_eq!((sim.counters().faults, sim.counters().shown), (1, 0), "{faults:?}");
-        }
-        let mut sim = ScaleSim::new(ScaleConfig::default());
-        sim.set_faults(ScaleFaults { always_moving: true, ..ScaleFaults::default() });
-        let [Ok(Reply::Status(status))] = decoded(&mut sim, b"W", 9_000)[..] else {
-            unreachable!("a status")
-        };
-        assert!(status.motion);
-    }
-}
+mod tests;

@@ -4,11 +4,13 @@
 mod stand;
 
 use drv_protocol::Grams;
+use drv_protocol::scales::ScaleKind;
 use drv_sim::{ScaleConfig, ScaleSim};
 use edge_agent::daemon;
-use edge_api::{Events, Scale};
+use edge_api::{ClientError, Events, Scale};
 use hil_rig::clock::now_ms;
 use hil_rig::pty::FarEnd;
+use serde_json::{Value, json};
 use stand::{Folder, until};
 use std::sync::{Arc, Mutex};
 
@@ -59,5 +61,51 @@ async fn every_load_is_weighed_once() {
     .await;
     assert!(second.event.is_some());
     assert_eq!(weighings(&folder).await.len(), 2);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_zeroes_and_tares_and_is_on_record() {
+    let folder = Folder::new();
+    let port = folder.path("scale");
+    let config = ScaleConfig { kind: ScaleKind::MtSics, settle_ms: 50, ..ScaleConfig::default() };
+    let sim = Arc::new(Mutex::new(ScaleSim::new(config)));
+    let _far = FarEnd::plug(&port, sim.clone(), |sim, now, bytes| sim.receive(bytes, now)).unwrap();
+    folder.write(
+        "reserve_bytes = 0",
+        &format!(
+            "[[scale]]\nid = \"scale-1\"\nprotocol = \"mt-sics\"\nport = \"{}\"\ninterval_g = 5\n\
+             capacity_g = 15000\npoll_ms = 20\nmin_gap_ms = 5\ntimeout_ms = 500\nlost_after_ms = 2000\n",
+            port.display()
+        ),
+    );
+    let running = daemon::start(folder.load()).await.unwrap();
+    screen(&folder, "ready", None).await;
+    let order = |body: Value| {
+        let client = folder.client();
+        async move { client.post("/v1/devices/scale-1/scale", &body, None).await }
+    };
+    let done = order(json!({"by": "Li", "order": "tare", "tare_g": 250})).await.unwrap();
+    assert!(done.text.contains("scale-1: done, tare 250 g"), "{}", done.text);
+    sim.lock().unwrap().place(Grams(1_500), now_ms());
+    screen(&folder, "accepted", Some(1_250)).await;
+    order(json!({"by": "Li", "order": "clear-tare"})).await.unwrap();
+    let refused = order(json!({"by": "Li", "order": "zero"})).await.unwrap_err();
+    let ClientError::Refused { status: 409, error } = refused else { panic!("{refused:?}") };
+    assert_eq!(error.code, "device-refused");
+    assert!(error.message.contains("above the range"), "1.5 kg cannot be zero: {}", error.message);
+    for bad in [
+        json!({"by": "Li", "order": "zero", "tare_g": 1}),
+        json!({"by": "Li", "order": "tare", "tare_g": -1}),
+    ] {
+        assert!(matches!(order(bad).await, Err(ClientError::Refused { status: 400, .. })));
+    }
+    let missing =
+        folder.client().post("/v1/devices/nobody/scale", &json!({"by": "Li", "order": "zero"}), None).await;
+    assert!(matches!(missing, Err(ClientError::Refused { status: 404, .. })), "{missing:?}");
+    let events: Events = folder.client().fetch("/v1/events?limit=500").await.unwrap();
+    for text in ["Li: scale-tare scale-1 250 g", "Li: scale-clear-tare scale-1", "Li: scale-zero scale-1"] {
+        assert!(events.events.iter().any(|event| event.text == text), "{text}: {events:?}");
+    }
     running.stop().await;
 }

@@ -365,6 +365,31 @@ pub struct DiscardRequest {
     pub by: String,
 }
 
+/// `POST /v1/devices/{id}/scale`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleOrderRequest {
+    /// Who.
+    pub by: String,
+    /// What the scale is to do.
+    pub order: ScaleOrder,
+    /// With `tare`: this tare in grams instead of what lies on the platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tare_g: Option<i64>,
+}
+
+/// What a scale can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScaleOrder {
+    /// Set zero.
+    Zero,
+    /// Take a tare.
+    Tare,
+    /// Forget the tare.
+    ClearTare,
+}
+
 /// `GET /v1/batches`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batches {

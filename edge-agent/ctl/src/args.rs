@@ -113,6 +113,23 @@ pub(crate) enum DeviceCommand {
         /// Its id
         id: String,
     },
+    /// Set a scale to zero (exit 4 when it refuses)
+    Zero {
+        /// The scale
+        id: String,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Tare a scale with what lies on it, or with a known tare (exit 4 when it refuses)
+    Tare {
+        /// The scale
+        id: String,
+        /// This tare instead of what lies on the platform; 0 forgets the tare
+        #[arg(long, value_name = "GRAMS", value_parser = clap::value_parser!(i64).range(0..=100_000))]
+        grams: Option<i64>,
+        #[command(flatten)]
+        by: By,
+    },
 }
 
 /// Events.

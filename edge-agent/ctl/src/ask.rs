@@ -3,7 +3,7 @@
 mod shared;
 
 use crate::args::{
-    AlarmCommand, Arguments, BatchCommand, Command, ConflictCommand, DeviceCommand, EventCommand,
+    AlarmCommand, Arguments, BatchCommand, By, Command, ConflictCommand, DeviceCommand, EventCommand,
     LedgerCommand, SyncCommand,
 };
 use crate::exit::{Exit, as_body};
@@ -11,7 +11,7 @@ use crate::screen::{Screen, complain};
 use crate::show;
 use edge_api::{
     AckRequest, Alarms, Answer, BackupRequest, Batches, Client, ClientError, Conflicts, Devices,
-    DiscardRequest, Events, Named, Reply, SettleRequest, ShelveRequest,
+    DiscardRequest, Done, Events, Named, Reply, ScaleOrder, ScaleOrderRequest, SettleRequest, ShelveRequest,
 };
 use edge_api::{Backup, DeviceDetail, Doctor, Status, Stock, Sync};
 use serde::de::DeserializeOwned;
@@ -133,7 +133,22 @@ impl Session {
                 let reply = self.client.get(&format!("/v1/devices/{}", segment(id))).await?;
                 self.print(&reply, |detail: &DeviceDetail| show::device(detail, color))?;
             }
+            DeviceCommand::Zero { id, by } => return self.scale(id, ScaleOrder::Zero, None, by).await,
+            DeviceCommand::Tare { id, grams: Some(0), by } => {
+                return self.scale(id, ScaleOrder::ClearTare, None, by).await;
+            }
+            DeviceCommand::Tare { id, grams, by } => {
+                return self.scale(id, ScaleOrder::Tare, *grams, by).await;
+            }
         }
+        Ok(Exit::Ok)
+    }
+
+    /// An order for a scale; what it said is the daemon's text.
+    async fn scale(&self, id: &str, order: ScaleOrder, tare_g: Option<i64>, by: &By) -> Ended {
+        let body = ScaleOrderRequest { by: by.name(), order, tare_g };
+        let reply = self.client.post(&format!("/v1/devices/{}/scale", segment(id)), &body, None).await?;
+        self.print(&reply, |done: &Done| format!("{}\n", crate::table::clean(&done.text)))?;
         Ok(Exit::Ok)
     }
 

@@ -345,6 +345,31 @@ fn batches_are_listed_and_discarded() {
 }
 
 #[test]
+fn scales_are_zeroed_and_tared() {
+    let refused =
+        r#"{"schema":"steelyard.error/1","code":"device-refused","message":"s2: the platform is in motion"}"#;
+    let canned = Canned::new(Routes::from([
+        ("POST /v1/devices/s1/scale".to_owned(), (200, json(Done { text: "s1: done".into() }))),
+        ("POST /v1/devices/s2/scale".to_owned(), (409, refused.to_owned())),
+    ]));
+    for (arguments, body) in [
+        (&["zero", "s1"][..], r#"{"by":"Li","order":"zero"}"#),
+        (&["tare", "s1"], r#"{"by":"Li","order":"tare"}"#),
+        (&["tare", "s1", "--grams", "250"], r#"{"by":"Li","order":"tare","tare_g":250}"#),
+        (&["tare", "s1", "--grams", "0"], r#"{"by":"Li","order":"clear-tare"}"#),
+    ] {
+        let output = edgectl(&canned.socket, &[&["device"], arguments, &["--by", "Li"]].concat());
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "s1: done\n"));
+        let heard = canned.heard.lock().unwrap();
+        assert_eq!(heard.last().unwrap(), &format!("POST /v1/devices/s1/scale {body}"));
+    }
+    let output = edgectl(&canned.socket, &["device", "zero", "s2", "--by", "Li"]);
+    assert_eq!(output.status.code(), Some(4), "the device did not do it");
+    assert!(text(&output.stderr).contains("the platform is in motion"), "{}", text(&output.stderr));
+    assert_eq!(edgectl(&canned.socket, &["device", "tare", "s1", "--grams", "-5"]).status.code(), Some(2));
+}
+
+#[test]
 fn alarms_are_listed_acknowledged_and_shelved() {
     let alarm = Alarm {
         id: "1.7".into(),

@@ -1,4 +1,5 @@
-//! A private Python environment for the far ends that others wrote: pymodbus and BlueZoo, at fixed versions.
+//! A private Python environment for the far ends that others wrote: pymodbus, BlueZoo, a master of MT-SICS, at fixed
+//! versions.
 //!
 //! Contract: lives under the user's cache folder, never in the checkout; made once under a file lock, so that tests running at
 //! the same time share it; a missing interpreter is one clear line that names the Debian package.
@@ -22,6 +23,10 @@ pub const PACKAGES: [&str; 3] = ["pymodbus==3.16.1", "pyserial==3.5", "bluezoo==
 
 /// What checks of our byte forms need, in an environment of their own.
 pub const CHECK_PACKAGES: [&str; 1] = ["zstandard==0.25.0"];
+
+/// What the MT-SICS master needs, in an environment of its own: it wants an older `serial-interface`.
+pub const SCALE_PACKAGES: [&str; 3] =
+    ["mettler-toledo-device==1.5.0", "serial-interface==2.0.1", "pyserial==3.5"];
 
 /// Where a pymodbus server listens.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +52,19 @@ impl Venv {
     /// The environment with [`CHECK_PACKAGES`].
     pub fn for_checks() -> Result<Self, RigError> {
         Self::ready_at(&cache_dir()?.join("venv-checks"), &CHECK_PACKAGES)
+    }
+
+    /// The environment with [`SCALE_PACKAGES`].
+    pub fn for_scales() -> Result<Self, RigError> {
+        Self::ready_at(&cache_dir()?.join("venv-scales"), &SCALE_PACKAGES)
+    }
+
+    /// A command that runs the MT-SICS master of others on a serial port; see `python/mettler_master.py`.
+    #[must_use]
+    pub fn mettler_master(&self, port: &Path) -> Command {
+        let mut command = Command::new(self.python());
+        command.args(["-u", "-c", include_str!("../python/mettler_master.py")]).arg(port);
+        command
     }
 
     fn ready_at(root: &Path, packages: &[&str]) -> Result<Self, RigError> {

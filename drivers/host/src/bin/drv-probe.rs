@@ -6,6 +6,7 @@
 //! Commands on standard input, one per line, answered by events or by one `{"kind":"refused",…}` line:
 //! ```text
 //! tag JOB DEVICE PRICE NAME…     set JOB DEVICE MILLI_CELSIUS     run JOB DEVICE     stop JOB DEVICE
+//! zero JOB DEVICE                tare JOB DEVICE [GRAMS]          clear-tare JOB DEVICE
 //! health                         frames DEVICE                    quit
 //! ```
 //! Ends with `quit` or with the end of standard input. Log lines go to standard error (`RUST_LOG`).
@@ -18,10 +19,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use drv_host::{
-    DeviceBody, DeviceEvent, Health, Host, HostConfig, SteamerOrder, TagJob, Way, config::TagConfig, profiles,
+    DeviceBody, DeviceEvent, Health, Host, HostConfig, ScaleOrder, SteamerOrder, TagJob, Way,
+    config::TagConfig, profiles,
 };
-use drv_protocol::MilliCelsius;
 use drv_protocol::gicisky::{Label, Model, render};
+use drv_protocol::{Grams, MilliCelsius};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -128,6 +130,13 @@ fn command_line(text: &str, host: &Host, tags: &[TagConfig]) {
             Ok(value) => order(host, job, device, SteamerOrder::SetPoint(MilliCelsius(value))),
             Err(_) => Err(format!("expected milli-degrees, found {value}")),
         },
+        ["zero", job, device] => scale_order(host, job, device, ScaleOrder::Zero),
+        ["tare", job, device] => scale_order(host, job, device, ScaleOrder::Tare),
+        ["clear-tare", job, device] => scale_order(host, job, device, ScaleOrder::ClearTare),
+        ["tare", job, device, grams] => match grams.parse() {
+            Ok(grams) => scale_order(host, job, device, ScaleOrder::KeyedTare(Grams(grams))),
+            Err(_) => Err(format!("expected grams, found {grams}")),
+        },
         ["tag", job, device, price, name @ ..] => write_tag(host, tags, job, device, price, &name.join(" ")),
         _ => Err("no such command".to_owned()),
     };
@@ -142,6 +151,10 @@ fn number(text: &str) -> Result<u64, String> {
 
 fn order(host: &Host, job: &str, device: &str, order: SteamerOrder) -> Result<(), String> {
     host.command_steamer(device, number(job)?, order).map_err(|e| e.to_string())
+}
+
+fn scale_order(host: &Host, job: &str, device: &str, order: ScaleOrder) -> Result<(), String> {
+    host.command_scale(device, number(job)?, order).map_err(|e| e.to_string())
 }
 
 fn write_tag(
@@ -175,7 +188,13 @@ fn line(event: &DeviceEvent) -> Value {
         DeviceBody::Weight(reading) => json!({
             "kind": "weight", "weight_g": reading.weight.gross_or_net.map(|g| g.0), "net": reading.weight.net,
             "stable": reading.weight.stable, "over": reading.weight.over, "under": reading.weight.under,
+            "zero": reading.weight.centre_of_zero, "tare_g": reading.weight.tare.map(|g| g.0),
+            "shown": reading.weight.shown.map(|mass| mass.to_string()), "interval_g": reading.interval.0,
             "raw": hex(&reading.raw)}),
+        DeviceBody::ScaleCommand { job, result } => json!({
+            "kind": "scale-command", "job": job, "ok": result.is_ok(), "error": result.as_ref().err(),
+            "confirmed": result.as_ref().ok().map(|done| done.confirmed),
+            "tare_g": result.as_ref().ok().and_then(|done| done.tare).map(|g| g.0)}),
         DeviceBody::WeightBad { reason } => json!({"kind": "weight-bad", "reason": reason}),
         DeviceBody::Temperature(reading) => json!({
             "kind": "temperature", "temperature_mc": reading.value.map(|v| v.0), "fault": reading.fault,

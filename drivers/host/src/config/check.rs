@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use drv_protocol::profile::Profile;
+use drv_protocol::scales;
 
 use super::{BusKind, CabinetConfig, DEVICES_MAX, HostConfig};
 use crate::error::HostError;
@@ -91,13 +92,24 @@ impl HostConfig {
         }
         for scale in &self.scale {
             let at = At { table: "scale", id: &scale.id };
-            at.range("data_bits", u64::from(scale.data_bits), 7, 8)?;
-            at.range("baud", u64::from(scale.baud), 300, 4_000_000)?;
+            let line = scale.line();
+            at.range("data_bits", u64::from(line.data_bits), 7, 8)?;
+            at.range("stop_bits", u64::from(line.stop_bits), 1, 2)?;
+            at.range("baud", u64::from(line.baud), 300, 4_000_000)?;
             at.range("interval_g", u64::from(scale.interval_g), 1, 1_000_000)?;
             at.range("capacity_g", u64::from(scale.capacity_g), 1, 100_000_000)?;
             at.range("poll_ms", u64::from(scale.poll_ms), 10, 3_600_000)?;
-            at.range("min_gap_ms", u64::from(scale.min_gap_ms), 0, 10_000)?;
+            at.range("min_gap_ms", u64::from(line.min_gap_ms), 0, 10_000)?;
             at.range("timeout_ms", u64::from(scale.timeout_ms), 5, 60_000)?;
+            at.range("order_timeout_ms", u64::from(scale.order_timeout_ms), 5, 60_000)?;
+            if line.data_bits == 7 && !scale.protocol.kind().seven_bits() {
+                let name = scale.protocol.kind().name();
+                return Err(at.fault("data_bits", &format!("8: {name} needs every bit"), "7"));
+            }
+            if let Err(error) = scales::open(scale.protocol.kind(), &scale.settings()) {
+                let expected = format!("what {} takes", scale.protocol.kind().name());
+                return Err(at.fault(error.setting(), &expected, &error.to_string()));
+            }
         }
         Ok(())
     }

@@ -12,7 +12,13 @@ fn decode(bytes: &[u8]) -> Vec<Result<Reply, FrameError>> {
 }
 
 const fn kilograms(grams: i64, net: bool) -> Reply {
-    Reply::Weight { grams: Grams(grams), net }
+    Reply::Weight { shown: Mass { count: grams, decimals: 3, unit: MassUnit::Kilogram }, net }
+}
+
+/// The grams of the weights among replies.
+fn grams(replies: &[Result<Reply, FrameError>]) -> Vec<i64> {
+    let weight = |reply: &Reply| reply.weight().and_then(|weight| weight.usable());
+    replies.iter().flatten().filter_map(weight).map(|grams| grams.0).collect()
 }
 
 /// The weight vectors: devices.md 1.1, from the weight expression of Odoo's serial_scale_driver.py.
@@ -108,9 +114,11 @@ fn parity_in_bit_seven_is_stripped_and_verified_where_asked() {
 fn pounds_and_high_resolution_become_grams() {
     let mut pounds = Decoder::new(DecoderConfig { unit: MassUnit::Pound, ..DecoderConfig::default() });
     // 1.25 lb is 566.99 g.
-    assert_eq!(pounds.feed(b"\x02001.25\r"), [Ok(kilograms(567, false))]);
+    assert_eq!(grams(&pounds.feed(b"\x02001.25\r")), [567]);
     assert!(matches!(pounds.feed(b"\x0201.2500\r")[..], [Err(FrameError::Decimals { found: 4, .. })]));
-    assert_eq!(decode(b"\x0201.2505\r"), [Ok(kilograms(1251, false))]);
+    assert_eq!(grams(&decode(b"\x0201.2505\r")), [1251]);
+    let mut ounces = Decoder::new(DecoderConfig { unit: MassUnit::Ounce, ..DecoderConfig::default() });
+    assert!(matches!(ounces.feed(b"\x02001.25\r")[..], [Err(FrameError::Decimals { expected: 0, .. })]));
     assert!(matches!(decode(b"\x02001.25\r")[..], [Err(FrameError::Decimals { expected: 3, found: 2, .. })]));
 }
 
@@ -131,9 +139,8 @@ fn damaged_frames_are_named_and_the_next_frame_is_read() {
         let mut stream = bytes.to_vec();
         stream.extend(b"\x0200.500\r");
         let replies = decode(&stream);
-        let [Err(error), Ok(Reply::Weight { grams: Grams(500), net: false })] = &replies[..] else {
-            panic!("{bytes:?}: {replies:?}")
-        };
+        let [Err(error), Ok(good)] = &replies[..] else { panic!("{bytes:?}: {replies:?}") };
+        assert_eq!(*good, kilograms(500, false));
         assert!(named(error), "{bytes:?}: {error}");
     }
     let endless = decode(&[&[0x02], &[b'8'; 40][..]].concat());

@@ -6,7 +6,7 @@
 //!   fact; ticket numbers are known for ever.
 //! * Refusals: 400 malformed, 404 unknown, 409 conflict, 413 too large, 422 against a rule, 503 busy (`Retry-After`),
 //!   504 no answer in time (repeat with the same key), 507 no space.
-//! * Orders of people (alarms, discarding a batch, overrides, registry, rights, statements, verify, backup, reload) exist on
+//! * Orders of people (alarms, discarding a batch, zero and tare of scales, overrides, registry, rights, statements, verify, backup, reload) exist on
 //!   the Unix socket only: its file permissions say who may.
 
 mod answer;
@@ -18,6 +18,7 @@ mod page;
 mod people;
 mod post;
 mod reservations;
+mod scales;
 mod serve;
 mod statements;
 mod stock;
@@ -104,6 +105,7 @@ fn people_routes() -> Router<Arc<Daemon>> {
         .route("/v1/alarms/{id}/shelve", posting(people::shelve))
         .route("/v1/batches/{id}/discard", posting(batches::discard))
         .route("/v1/conflicts/{id}/settle", posting(overrides::settle))
+        .route("/v1/devices/{id}/scale", posting(scales::order))
         .route("/v1/overrides", posting(overrides::write_override))
         .route("/v1/registry", posting(overrides::change_registry))
         .route("/v1/rights/return", posting(overrides::return_rights))

@@ -25,7 +25,7 @@ pub(crate) use steamers::{Discarded, batch_key};
 use crate::daemon::Daemon;
 use crate::overrides::InForce;
 use cabinets::{Cabinet, Watched};
-use drv_host::{DeviceBody, DeviceEvent, Health, HealthState};
+use drv_host::{DeviceBody, DeviceEvent, Health, HealthState, ScaleOrder};
 use edge_api::DeviceReading;
 use edge_core::Moment;
 use edge_core::batch::Batch;
@@ -58,6 +58,15 @@ pub enum Order {
         batch: BatchRef,
         /// Left for sale, by the ledger. Absolute, so that hearing of a sale twice or late does no harm.
         left: Milli,
+    },
+    /// An operator zeroes or tares a scale; the order is on record already. The answer is the scale's.
+    Scale {
+        /// The scale.
+        device: DeviceId,
+        /// What to do.
+        order: ScaleOrder,
+        /// What became of it.
+        answer: oneshot::Sender<scales::Told>,
     },
     /// An operator throws a batch away. The answer comes after the commit; a closed channel means that it was not done.
     Discard {
@@ -220,6 +229,7 @@ impl Loop {
             (Unit::Scale(scale), DeviceBody::Weight(reading)) => {
                 scale.reading(&self.desk, &reading, event.mono_ms, event.wall_ms);
             }
+            (Unit::Scale(scale), DeviceBody::ScaleCommand { job, result }) => scale.told(job, result),
             (Unit::Scale(scale), DeviceBody::WeightBad { reason }) => scale.fault(&self.desk, &reason),
             (Unit::Cabinet(cabinet), DeviceBody::Temperature(reading)) => {
                 cabinet.reading(&self.desk, &reading, now);
@@ -313,6 +323,10 @@ impl Loop {
             },
             Order::Discard { batch, device, by, answer } => match self.units.get_mut(device.as_str()) {
                 Some(Unit::Steamer(steamer)) => steamer.discard(&self.desk, (batch, by), answer, now),
+                _ => drop(answer.send(Err(format!("{device} is not configured")))),
+            },
+            Order::Scale { device, order, answer } => match self.units.get_mut(device.as_str()) {
+                Some(Unit::Scale(scale)) => scale.order(&self.desk, order, answer),
                 _ => drop(answer.send(Err(format!("{device} is not configured")))),
             },
             Order::Sold { batch, left } => {

@@ -1,16 +1,25 @@
 //! One scale: readings -> latch -> weighing facts. The screen says accepted or ready only after the commit.
 
 use super::{Desk, Done, Key};
-use drv_host::ScaleReading;
+use drv_host::{ScaleDone, ScaleOrder, ScaleReading};
 use edge_api::DeviceReading;
 use edge_core::weighing::{Latch, Reading, Work};
+use std::collections::BTreeMap;
 use sync_model::{DeviceId, Event, FactRef, Grams, Weighing};
+use tokio::sync::oneshot;
+
+/// What a scale said to an operator's order, or why it was not carried out.
+pub type Told = Result<ScaleDone, String>;
+/// Orders under way at one scale.
+const ORDERS_MAX: usize = 16;
 
 /// A configured scale.
 pub(super) struct Scale {
     id: DeviceId,
     interval: Grams,
     latch: Latch,
+    /// Who waits for which job.
+    waiting: BTreeMap<u64, oneshot::Sender<Told>>,
 }
 
 /// Result of a latch job.
@@ -30,7 +39,7 @@ impl Scale {
         if let edge_core::Restored::Damaged(damage) = restored {
             tracing::error!(scale = %id, %damage, "latch state is damaged: the pan must be seen empty first");
         }
-        Self { id, interval, latch }
+        Self { id, interval, latch, waiting: BTreeMap::new() }
     }
 
     pub(super) fn reading(&mut self, desk: &Desk, reading: &ScaleReading, mono_ms: u64, wall_ms: i64) {
@@ -49,6 +58,28 @@ impl Scale {
         self.show(desk);
     }
 
+    /// Hands an operator's order to the driver, which answers it with its job number.
+    pub(super) fn order(&mut self, desk: &Desk, order: ScaleOrder, answer: oneshot::Sender<Told>) {
+        self.waiting.retain(|_, waiting| !waiting.is_closed());
+        if self.waiting.len() >= ORDERS_MAX {
+            drop(answer.send(Err(format!("{ORDERS_MAX} orders are under way"))));
+            return;
+        }
+        let job = desk.job();
+        match desk.daemon.host(|host| host.command_scale(self.id.as_str(), job, order)) {
+            Some(Ok(())) => drop(self.waiting.insert(job, answer)),
+            Some(Err(busy)) => drop(answer.send(Err(busy.to_string()))),
+            None => drop(answer.send(Err("the drivers are not running".to_owned()))),
+        }
+    }
+
+    /// The scale's answer to an order. Nobody listens when the client has gone.
+    pub(super) fn told(&mut self, job: u64, told: Told) {
+        if let Some(answer) = self.waiting.remove(&job) {
+            drop(answer.send(told));
+        }
+    }
+
     fn submit(&mut self, desk: &Desk, work: Work, reading: &ScaleReading, wall_ms: i64) {
         let key = state_key(&self.id);
         let stamp = desk.daemon.clock.stamp_at(wall_ms);
@@ -56,12 +87,15 @@ impl Scale {
         let mut frame_hash = [0; 8];
         frame_hash.copy_from_slice(hash.as_bytes().first_chunk::<8>().unwrap_or(&[0; 8]));
         let (scale, interval) = (self.id.clone(), self.interval);
+        // The tare only where the scale says that it is subtracted, and which.
+        let tare =
+            reading.weight.tare.filter(|_| reading.weight.net).map_or(Grams::ZERO, |tare| Grams(tare.0));
         let submitted = desk.submit(
             Key::Device(self.id.clone()),
             move |draft| {
                 let event = match work {
                     Work::Accept { net } => {
-                        let weighing = Weighing { scale, net, tare: Grams::ZERO, interval, frame_hash };
+                        let weighing = Weighing { scale, net, tare, interval, frame_hash };
                         Some(FactRef::from(draft.append(&Event::new(stamp, weighing))?))
                     }
                     Work::Clear => None,

@@ -175,7 +175,12 @@ pub(crate) fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
         }
     };
     for scale in &host.scale {
-        add(&scale.id, DeviceClass::Scale, format!("toledo-8217 {} {} baud", scale.port, scale.baud), None);
+        add(
+            &scale.id,
+            DeviceClass::Scale,
+            format!("{} {} {} baud", scale.protocol.kind().name(), scale.port, scale.line().baud),
+            None,
+        );
     }
     for cabinet in &host.cabinet {
         let connection = match (&cabinet.bus, cabinet.unit, &cabinet.w1) {
