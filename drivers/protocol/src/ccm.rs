@@ -74,14 +74,10 @@ pub enum CcmError {
 ///
 /// # Errors
 /// An impossible length, or a tag that does not hold.
-pub fn open(
-    key: &Key,
-    nonce: &[u8; NONCE_BYTES],
-    aad: &[u8],
-    sealed: &[u8],
-) -> Result<Vec<u8>, CcmError> {
+pub fn open(key: &Key, nonce: &[u8; NONCE_BYTES], aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CcmError> {
     let length = CcmError::Length(sealed.len());
-    let split = sealed.len().checked_sub(TAG_BYTES).filter(|_| sealed.len() <= TEXT_BYTES_MAX).ok_or(length)?;
+    let split =
+        sealed.len().checked_sub(TAG_BYTES).filter(|_| sealed.len() <= TEXT_BYTES_MAX).ok_or(length)?;
     let (cipher, tag) = sealed.split_at_checked(split).ok_or(length)?;
     let tag: [u8; TAG_BYTES] = tag.try_into().map_err(|_| length)?;
     let mut text = cipher.to_vec();

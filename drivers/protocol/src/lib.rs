@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+pub mod advert;
 pub mod ccm;
 pub mod ds18b20;
 pub mod evidence;
