@@ -34,26 +34,10 @@ pub use sensor::{Format, Hearing, Sensor};
 use core::ops::RangeInclusive;
 
 use crate::evidence::Evidence;
-use crate::unit::MilliCelsius;
+use crate::unit::{CentiPercent, MilliCelsius};
 
 /// Temperatures that the sensing elements of these devices measure at all, the widest being −55 to +150 °C.
 pub const MEASURABLE_MC: RangeInclusive<i32> = -55_000..=150_000;
-
-/// Relative humidity in hundredths of a percent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct CentiPercent(pub u16);
-
-impl CentiPercent {
-    /// A humidity up to 100 %; a sensor that says more is out of adjustment and has none.
-    #[must_use]
-    pub const fn possible(hundredths: u32) -> Option<Self> {
-        if hundredths <= 10_000 {
-            #[expect(clippy::cast_possible_truncation, reason = "at most 10,000")]
-            return Some(Self(hundredths as u16));
-        }
-        None
-    }
-}
 
 /// What a sensor's advertisement says. A field is absent when the format or this frame does not carry it, or when the
 /// sensor marks it as invalid.

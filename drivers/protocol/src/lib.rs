@@ -9,6 +9,8 @@
 //! | [`toledo8217`], [`scale`] | counter scales on a serial line |
 //! | [`modbus`], [`profile`] | register devices on RS-485 or TCP, described by data |
 //! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
+//! | [`i2c`] | temperature and humidity chips over `embedded-hal` |
+//! | [`advert`], [`ccm`] | BLE sensors that only advertise, and the seal on their frames |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
 //! | [`gicisky`] | BLE shelf tags |
 //! | [`mod@unit`], [`evidence`] | units, and bounded copies of bad bytes |
@@ -21,6 +23,7 @@ pub mod ccm;
 pub mod ds18b20;
 pub mod evidence;
 pub mod gicisky;
+pub mod i2c;
 pub mod modbus;
 pub mod profile;
 pub mod scale;
@@ -29,4 +32,4 @@ pub mod toledo8217;
 pub mod unit;
 
 pub use evidence::Evidence;
-pub use unit::{Grams, MilliCelsius};
+pub use unit::{CentiPercent, Grams, MilliCelsius};

@@ -4,9 +4,9 @@
 //! temperature in 0.1 °C, humidity in %, battery in % and mV, frame counter.
 
 use super::pvvx::SERVICE;
-use super::{Address, AdvertError, CentiPercent, Flags, SensorAdvert, percent};
+use super::{Address, AdvertError, Flags, SensorAdvert, percent};
 use crate::evidence::Evidence;
-use crate::unit::MilliCelsius;
+use crate::unit::{CentiPercent, MilliCelsius};
 
 /// Service UUID, the same as that of [`super::pvvx`]; the length tells them apart.
 pub const SERVICE_UUID: u16 = SERVICE;

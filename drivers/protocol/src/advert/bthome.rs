@@ -7,10 +7,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Address, AdvertError, CentiPercent, SensorAdvert, percent};
+use super::{Address, AdvertError, SensorAdvert, percent};
 use crate::ccm::{self, Key, NONCE_BYTES, TAG_BYTES};
 use crate::evidence::Evidence;
-use crate::unit::MilliCelsius;
+use crate::unit::{CentiPercent, MilliCelsius};
 
 /// Service UUID.
 pub const SERVICE: u16 = 0xFCD2;

@@ -4,9 +4,9 @@
 //! big-endian carry both values: bit 23 is the sign of the temperature, the rest is temperature × 10,000 + humidity × 10.
 //! The last byte read is the battery in its low seven bits and a probe fault in the top one.
 
-use super::{AdvertError, CentiPercent, SensorAdvert, percent};
+use super::{AdvertError, SensorAdvert, percent};
 use crate::evidence::Evidence;
-use crate::unit::MilliCelsius;
+use crate::unit::{CentiPercent, MilliCelsius};
 
 /// Company identifier that these devices use.
 pub const COMPANY: u16 = 0xEC88;

@@ -5,9 +5,9 @@
 //! the one takes the integer byte as signed, the other does not. Signed is taken: unsigned would mean more than 128 °C,
 //! which the sensor cannot measure.
 
-use super::{Address, AdvertError, CentiPercent, Flags, SensorAdvert, percent, scaled};
+use super::{Address, AdvertError, Flags, SensorAdvert, percent, scaled};
 use crate::evidence::Evidence;
-use crate::unit::MilliCelsius;
+use crate::unit::{CentiPercent, MilliCelsius};
 
 /// Service UUID.
 pub const SERVICE: u16 = 0xFFE1;

@@ -4,9 +4,9 @@
 //! 0.01 °C, humidity in 0.01 %, battery in mV and %, measurement counter, flags. Flags say what the reed switch and the
 //! trigger output do, which depends on the hardware, so they are not interpreted here.
 
-use super::{Address, AdvertError, CentiPercent, Flags, SensorAdvert, percent};
+use super::{Address, AdvertError, Flags, SensorAdvert, percent};
 use crate::evidence::Evidence;
-use crate::unit::MilliCelsius;
+use crate::unit::{CentiPercent, MilliCelsius};
 
 /// Service UUID (Environmental Sensing).
 pub const SERVICE: u16 = 0x181A;

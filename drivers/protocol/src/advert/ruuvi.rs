@@ -3,9 +3,9 @@
 //! Source: docs.ruuvi.com, "Bluetooth advertisements", data format 5 (RAWv2) and data format 6. The number that a field
 //! cannot measure (0x8000 signed, all ones unsigned) means "not available" there.
 
-use super::{Address, AdvertError, CentiPercent, Flags, SensorAdvert, scaled};
+use super::{Address, AdvertError, Flags, SensorAdvert, scaled};
 use crate::evidence::Evidence;
-use crate::unit::MilliCelsius;
+use crate::unit::{CentiPercent, MilliCelsius};
 
 /// Company identifier of Ruuvi Innovations.
 pub const COMPANY: u16 = 0x0499;
