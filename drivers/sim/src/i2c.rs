@@ -15,8 +15,16 @@ use crate::rng::Rng;
 
 const NO_ADDRESS: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
 const NO_DATA: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Data);
-/// Longest time from a reset to the first result.
-const FIRST_CONVERSION_MS: u64 = 250;
+
+/// Time from a reset to the first result, by the data sheets.
+const fn first_conversion_ms(chip: Chip) -> u64 {
+    match chip {
+        Chip::Sht3x | Chip::Sht4x => 0,
+        Chip::Tmp117 => 125,
+        Chip::Mcp9808 => 250,
+        Chip::Lm75 | Chip::Tmp105 => 300,
+    }
+}
 
 /// What is wrong with a chip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +65,7 @@ impl ChipSim {
             pointer: 0,
             answer: None,
             over_temperature: [0x50, 0x00],
-            busy_ms: FIRST_CONVERSION_MS,
+            busy_ms: first_conversion_ms(chip),
         }
     }
 
