@@ -53,13 +53,12 @@ impl Family {
         }
     }
 
-    /// The family of a sensor folder such as `28-0316a2794c1f`; `None` for one that measures no temperature, and for
-    /// anything but a family code, a hyphen and twelve digits.
+    /// The family of a sensor folder such as `28-0316a2794c1f`; `None` for one that measures no temperature.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
         let (code, serial) = name.split_once('-')?;
-        let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
-        if !hex(code, 2) || !hex(serial, 12) {
+        let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
+        if code.len() != 2 || !hex(code) || serial.is_empty() || !hex(serial) {
             return None;
         }
         let code = u8::from_str_radix(code, 16).ok()?;
