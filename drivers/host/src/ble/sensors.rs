@@ -6,8 +6,8 @@
 //!   a fault with its reason, however loud the sensor is. Silence is `Lost`, as for every device.
 //! * A sensor that sends on events only (BTHome: trigger based) cannot tell silence from peace, so it is no cabinet's probe:
 //!   its readings are passed on and it becomes stale like any other.
-//! * A key is read from its file at the start of every session with the daemon; neither it nor the file's text is ever
-//!   logged or reported.
+//! * A key is read from its file when the scan starts, and again every [`KEY_EVERY_MS`] while it cannot be read; neither it nor
+//!   the file's text is ever logged or reported.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ use crate::event::{CabinetReading, CabinetState, DeviceBody};
 use crate::health::Contact;
 use crate::registry::{Desk, Way};
 
+/// How often a key that cannot be read is tried again.
+const KEY_EVERY_MS: u64 = 5_000;
 /// Bytes of a key file that are looked at.
 const KEY_FILE_BYTES: u64 = 256;
 /// The part of a 16-bit UUID that all share (Bluetooth base UUID).
@@ -34,6 +36,7 @@ const BASE: u128 = 0x0000_0000_0000_1000_8000_0080_5F9B_34FB;
 /// All advertising sensors of a host.
 pub(super) struct Sensors {
     heard: BTreeMap<Address, Ear>,
+    keys_due_ms: u64,
 }
 
 /// One sensor.
@@ -66,25 +69,34 @@ impl Sensors {
             };
             Some((address, ear))
         };
-        Self { heard: cabinets.iter().filter_map(ear).collect() }
+        Self { heard: cabinets.iter().filter_map(ear).collect(), keys_due_ms: 0 }
     }
 
     pub(super) fn devices(&self) -> impl Iterator<Item = &Arc<str>> {
         self.heard.values().map(|ear| &ear.device)
     }
 
-    /// A session begins: keys that are still missing are read again.
+    /// The scan has started.
     pub(super) fn begin(&mut self, desk: &mut Desk) {
-        for (address, ear) in &mut self.heard {
+        desk.reachable(self.devices());
+        self.read_keys(desk);
+    }
+
+    pub(super) fn tick(&mut self, desk: &mut Desk) {
+        self.devices().for_each(|device| desk.tick(device));
+        if mono_ms() >= self.keys_due_ms && self.heard.values().any(|ear| ear.sensor.is_none()) {
+            self.read_keys(desk);
+        }
+    }
+
+    fn read_keys(&mut self, desk: &mut Desk) {
+        self.keys_due_ms = mono_ms() + KEY_EVERY_MS;
+        for (address, ear) in self.heard.iter_mut().filter(|(_, ear)| ear.sensor.is_none()) {
             match ear.prepare(*address) {
                 Ok(()) => desk.reachable([&ear.device].into_iter()),
                 Err(reason) => desk.contact(&ear.device, &Contact::Unreachable(reason)),
             }
         }
-    }
-
-    pub(super) fn tick(&self, desk: &mut Desk) {
-        self.devices().for_each(|device| desk.tick(device));
     }
 
     /// Takes in an event of the scan; false when it is not about one of these sensors.
@@ -120,9 +132,6 @@ impl Sensors {
 
 impl Ear {
     fn prepare(&mut self, address: Address) -> Result<(), String> {
-        if self.sensor.is_some() {
-            return Ok(());
-        }
         let key = self.source.key_file.as_deref().map(read_key).transpose()?;
         let restart = self.source.counter_may_restart.then_some(self.stale_ms);
         self.sensor = Some(Sensor::new(address, self.source.format, key, restart));
