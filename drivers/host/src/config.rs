@@ -7,6 +7,8 @@
 //!   unplugged, a bus that refuses) is a matter of health, not of configuration.
 //! * Units are in the key names: `_ms` milliseconds, `_s` seconds, `_g` grams, `_mc` milli-degrees Celsius.
 
+use drv_protocol::advert::Format;
+use drv_protocol::i2c::Chip;
 use serde::Deserialize;
 
 mod check;
@@ -27,7 +29,7 @@ pub struct HostConfig {
     /// Counter scales, one serial port each.
     #[serde(default)]
     pub scale: Vec<ScaleConfig>,
-    /// Cold cabinets, on a bus or on a 1-Wire probe.
+    /// Cold cabinets, on a bus, on a 1-Wire probe, on an I2C chip or on an advertising sensor.
     #[serde(default)]
     pub cabinet: Vec<CabinetConfig>,
     /// Steamers, on a bus.
@@ -36,9 +38,12 @@ pub struct HostConfig {
     /// Shelf tags, on the BLE adapter.
     #[serde(default)]
     pub tag: Vec<TagConfig>,
-    /// The BLE adapter; needed as soon as one tag is configured.
+    /// The BLE adapter; needed as soon as one tag or advertising sensor is configured.
     #[serde(default)]
     pub ble: Option<BleConfig>,
+    /// I2C buses that cabinets' chips hang on.
+    #[serde(default)]
+    pub i2c: Vec<I2cConfig>,
     /// The 1-Wire tree; defaults apply when a cabinet uses it and the table is absent.
     #[serde(default)]
     pub w1: Option<W1Config>,
@@ -116,7 +121,47 @@ pub struct CabinetLimits {
     pub defrost_cap_s: Option<u32>,
 }
 
-/// One cold cabinet: either `bus` + `unit` + `profile`, or `w1`.
+/// An I2C bus.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct I2cConfig {
+    /// Name that cabinets refer to.
+    pub id: String,
+    /// Device file, `/dev/i2c-1`; better a link that a udev rule keeps to one adapter.
+    pub path: String,
+}
+
+/// Where a chip is on an I2C bus.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct I2cSource {
+    /// The id of an `[[i2c]]`.
+    pub bus: String,
+    /// Seven-bit address.
+    pub address: u8,
+    /// The chip.
+    pub chip: Chip,
+}
+
+/// A sensor that advertises.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BleSource {
+    /// Bluetooth address, `A4:C1:38:00:11:22`.
+    pub address: String,
+    /// How it advertises.
+    pub format: Format,
+    /// File with the key of an encrypting sensor: 32 hexadecimal digits. With a key, plain frames are refused. A systemd
+    /// credential is such a file too.
+    #[serde(default)]
+    pub key_file: Option<String>,
+    /// Whether a counter may start over (battery changed) once the sensor has been lost; otherwise only a restart of the
+    /// host accepts it.
+    #[serde(default = "yes")]
+    pub counter_may_restart: bool,
+}
+
+/// One cold cabinet: either `bus` + `unit` + `profile`, or `w1`, or `i2c`, or `ble`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CabinetConfig {
@@ -134,10 +179,17 @@ pub struct CabinetConfig {
     /// 1-Wire sensor directory, for example `28-0316a2794c1f`.
     #[serde(default)]
     pub w1: Option<String>,
-    /// Time between two readings.
+    /// A chip on an I2C bus.
+    #[serde(default)]
+    pub i2c: Option<I2cSource>,
+    /// A sensor that advertises.
+    #[serde(default)]
+    pub ble: Option<BleSource>,
+    /// Time between two readings; of an advertising sensor, the least time between two that are reported.
     #[serde(default = "cabinet_poll")]
     pub poll_ms: u32,
-    /// Silence after which the cabinet counts as lost; default three polls, at least 1.5 s.
+    /// Silence after which the cabinet counts as lost; default three polls, at least 1.5 s. Of an advertising sensor, how
+    /// old its newest measurement may be; default [`BleConfig::lost_after_ms`].
     #[serde(default)]
     pub lost_after_ms: Option<u32>,
     /// See [`CabinetLimits::high_mc`].
@@ -269,14 +321,21 @@ pub struct W1Config {
     /// Directory that holds one folder per sensor.
     #[serde(default = "w1_root")]
     pub root: String,
+    /// Resolution set on every sensor that can be set, 9 to 12 bits; as it is when absent. Needs the right to write to the
+    /// sensors' files.
+    #[serde(default)]
+    pub resolution: Option<u8>,
 }
 
 impl Default for W1Config {
     fn default() -> Self {
-        Self { root: w1_root() }
+        Self { root: w1_root(), resolution: None }
     }
 }
 
+fn yes() -> bool {
+    true
+}
 fn one() -> u8 {
     1
 }

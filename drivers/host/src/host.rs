@@ -18,10 +18,11 @@ use crate::bus::{BusDriver, BusOrder};
 use crate::config::{BusConfig, HostConfig, lost_after};
 use crate::error::{HostBusy, HostError};
 use crate::event::{DeviceEvent, ScaleOrder, SteamerOrder, TagJob};
+use crate::i2c::I2cDriver;
 use crate::registry::{Desk, DeviceClass, DeviceHealth, RawFrame, Registry};
 use crate::scale::{ScaleDriver, ScaleJob};
 use crate::supervise::spawn;
-use crate::w1::W1Driver;
+use crate::w1::{W1Driver, round_ms};
 
 /// Orders that wait for one bus or one scale.
 pub const ORDERS_MAX: usize = 16;
@@ -71,10 +72,15 @@ fn devices(config: &HostConfig) -> impl Iterator<Item = (Arc<str>, DeviceClass, 
     let scales = config.scale.iter().map(move |d| {
         (id(&d.id), DeviceClass::Scale, lost_after(d.poll_ms.max(d.line().min_gap_ms), d.lost_after_ms))
     });
-    let cabinets = config
-        .cabinet
-        .iter()
-        .map(move |d| (id(&d.id), DeviceClass::Cabinet, lost_after(d.poll_ms, d.lost_after_ms)));
+    let wires = config.cabinet.iter().filter(|d| d.w1.is_some()).count();
+    let cabinets = config.cabinet.iter().map(move |d| {
+        let lost = match (&d.ble, &d.w1) {
+            (Some(_), _) => d.lost_after_ms.map_or(tag_lost, u64::from),
+            (_, Some(_)) => lost_after(d.poll_ms.max(round_ms(wires)), d.lost_after_ms),
+            _ => lost_after(d.poll_ms, d.lost_after_ms),
+        };
+        (id(&d.id), DeviceClass::Cabinet, lost)
+    });
     let steamers = config
         .steamer
         .iter()
@@ -107,9 +113,17 @@ impl Host {
             let desk = self.desk(events);
             self.threads.push(spawn("1-wire", driver.devices(), driver, desk)?);
         }
-        if let Some(ble) = config.ble.as_ref().filter(|_| !config.tag.is_empty()) {
+        for bus in &config.i2c {
+            let driver = I2cDriver::new(bus, &config.cabinet);
+            let devices = driver.devices();
+            if !devices.is_empty() {
+                self.threads.push(spawn(&bus.id, devices, driver, self.desk(events))?);
+            }
+        }
+        let air = !config.tag.is_empty() || config.cabinet.iter().any(|c| c.ble.is_some());
+        if let Some(ble) = config.ble.as_ref().filter(|_| air) {
             let (sender, jobs) = mpsc::channel(TAG_JOBS_MAX);
-            let driver = BleDriver::new(ble.clone(), &config.tag, jobs);
+            let driver = BleDriver::new(ble.clone(), &config.tag, &config.cabinet, jobs);
             let desk = self.desk(events);
             self.threads.push(spawn("ble", driver.devices(), driver, desk)?);
             self.tags = Some(sender);

@@ -1,4 +1,4 @@
-//! Host side of the drivers: owns the serial ports, Modbus buses, the 1-Wire tree and the BLE adapter of one store.
+//! Host side of the drivers: owns the serial ports, Modbus and I2C buses, the 1-Wire tree and the BLE adapter of one store.
 //!
 //! Purpose: bytes of real transports in, [`DeviceEvent`]s out; jobs (tag images, steamer orders) in, results out.
 //!
@@ -18,7 +18,7 @@
 //! | [`host`] | start, jobs, snapshots, stop |
 //! | [`profiles`] | device profiles from a folder |
 //! | [`clock`] | the clocks that stamp events |
-//! | `scale`, `bus`, `w1`, `ble` | the drivers; `serial` and `wire` are what they run on |
+//! | `scale`, `bus`, `w1`, `i2c`, `ble` | the drivers; `serial` and `wire` are what they run on |
 //! | `supervise`, `registry`, `pace` | threads and restarts; reporting; backoff and log gates |
 
 mod ble;
@@ -29,6 +29,7 @@ mod error;
 pub mod event;
 pub mod health;
 pub mod host;
+mod i2c;
 mod pace;
 pub mod profiles;
 mod registry;

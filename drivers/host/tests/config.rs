@@ -67,6 +67,8 @@ fn contradictions_are_refused_with_table_key_and_expectation() {
         (tag.to_owned(), "a [ble] table"),
         (tag.replace("FF:FF", "GG:FF") + "[ble]\n", "six hex bytes"),
         ("[[cabinet]]\nid = \"c\"\nw1 = \"../etc\"\n".to_owned(), "a sensor folder"),
+        ("[[cabinet]]\nid = \"c\"\nw1 = \"29-0316a2794c1f\"\n".to_owned(), "families 10, 22, 28, 3b, 42"),
+        ("[w1]\nresolution = 13\n".to_owned(), "resolution: expected 9 to 12, found 13"),
         ("[[cabinet]]\nid = \"c\"\n".to_owned(), "either bus + unit + profile or w1"),
         ("[[bus]]\nid = \"b\"\nkind = \"modbus-rtu\"\n".to_owned(), "a serial device path"),
     ] {
@@ -90,4 +92,29 @@ fn the_line_is_the_protocols_unless_the_configuration_says_otherwise() {
     assert_eq!(line("os2x", ""), (9600, 8, ParityKind::None, 1, 50));
     let all = "baud = 4800\ndata_bits = 8\nparity = \"odd\"\nstop_bits = 2\nmin_gap_ms = 7\n";
     assert_eq!(line("dialog-06", all), (4800, 8, ParityKind::Odd, 2, 7));
+}
+
+#[test]
+fn chips_and_advertising_sensors_are_checked() {
+    let bus = "[[i2c]]\nid = \"room\"\npath = \"/dev/i2c-1\"\n";
+    let chip = "[[cabinet]]\nid = \"c\"\ni2c = { bus = \"room\", address = 0x44, chip = \"sht3x\" }\n";
+    let sensor = "[[cabinet]]\nid = \"b\"\n\
+        ble = { address = \"A4:C1:38:00:11:22\", format = \"bthome\", key_file = \"/etc/key\" }\n";
+    assert_eq!(refusal(&(bus.to_owned() + chip + sensor + "[ble]\n")), "accepted");
+    for (text, words) in [
+        (chip.to_owned(), "i2c.bus: expected the id of an [[i2c]], found room"),
+        (bus.to_owned() + bus, "[[i2c]] room: id"),
+        (bus.to_owned() + &bus.replace("room", "hall"), "[[i2c]] hall: path"),
+        (bus.to_owned() + &chip.replace("0x44", "0x48"), "sht3x has an address from 0x44 to 0x45, not 0x48"),
+        (bus.to_owned() + &chip.replace("sht3x", "sht9x"), "unknown variant `sht9x`"),
+        (bus.to_owned() + chip + &chip.replace("\"c\"", "\"d\""), "0x44, which c takes"),
+        (sensor.to_owned(), "ble: expected a [ble] table for the sensor"),
+        (sensor.replace("A4:", "") + "[ble]\n", "six hex bytes"),
+        (sensor.replace("bthome", "pvvx") + "[ble]\n", "a format that encrypts"),
+        (sensor.to_owned() + &sensor.replace("\"b\"", "\"d\"") + "[ble]\n", "an address used once"),
+        (sensor.to_owned() + "w1 = \"28-0316a2794c1f\"\n[ble]\n", "another combination"),
+    ] {
+        let found = refusal(&text);
+        assert!(found.contains(words), "expected `{words}` in: {found}");
+    }
 }

@@ -86,3 +86,27 @@ async fn a_vanished_probe_reads_empty_and_is_lost() {
     bench.wait_health("c1", HealthState::Ok).await;
     bench.host.stop().await;
 }
+
+#[tokio::test]
+async fn a_configured_resolution_is_written_and_a_chip_that_counts_otherwise_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join(SENSOR);
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("resolution"), "12\n").unwrap();
+    put(&folder, WARM);
+    let mut bench = Bench::start(&format!(
+        "[w1]\nroot = \"{}\"\nresolution = 10\n[[cabinet]]\nid = \"c1\"\nw1 = \"{SENSOR}\"\npoll_ms = 20\n",
+        root.path().display()
+    ));
+    assert_eq!(temperature(&mut bench).await, 25_062);
+    assert_eq!(std::fs::read_to_string(folder.join("resolution")).unwrap(), "10");
+    // Fourteen bits, as some copies can: the same checksum rule, another scale.
+    put(&folder, "91 01 4b 46 ff ff 0f 10 fc : crc=fc YES\n91 01 4b 46 ff ff 0f 10 fc t=6265\n");
+    let seen = |body: &DeviceBody| match body {
+        DeviceBody::Temperature(reading) => reading.fault.clone(),
+        _ => None,
+    };
+    let text = bench.wait("c1", "a fault", seen).await;
+    assert!(text.contains("not one of this family"), "{text}");
+    bench.host.stop().await;
+}

@@ -9,6 +9,8 @@
 //! | [`scale`], [`scales`], [`toledo8217`] | counter scales on a serial line: what they say, their protocols |
 //! | [`modbus`], [`profile`] | register devices on RS-485 or TCP, described by data |
 //! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
+//! | [`i2c`] | temperature and humidity chips over `embedded-hal` |
+//! | [`advert`], [`ccm`] | BLE sensors that only advertise, and the seal on their frames |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
 //! | [`gicisky`] | BLE shelf tags |
 //! | [`mod@unit`], [`evidence`] | units, and bounded copies of bad bytes |
@@ -16,9 +18,12 @@
 
 extern crate alloc;
 
+pub mod advert;
+pub mod ccm;
 pub mod ds18b20;
 pub mod evidence;
 pub mod gicisky;
+pub mod i2c;
 pub mod modbus;
 pub mod profile;
 pub mod scale;
@@ -28,4 +33,4 @@ pub mod toledo8217;
 pub mod unit;
 
 pub use evidence::Evidence;
-pub use unit::{Grams, MilliCelsius};
+pub use unit::{CentiPercent, Grams, MilliCelsius};

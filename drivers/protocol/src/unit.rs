@@ -17,6 +17,29 @@ impl fmt::Display for MilliCelsius {
     }
 }
 
+/// Relative humidity in hundredths of a percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CentiPercent(pub u16);
+
+impl CentiPercent {
+    /// A humidity up to 100 %; a sensor that says more is out of adjustment and has none.
+    #[must_use]
+    pub const fn possible(hundredths: u32) -> Option<Self> {
+        if hundredths <= 10_000 {
+            #[expect(clippy::cast_possible_truncation, reason = "at most 10,000")]
+            return Some(Self(hundredths as u16));
+        }
+        None
+    }
+}
+
+impl fmt::Display for CentiPercent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02} %", self.0 / 100, self.0 % 100)
+    }
+}
+
 /// Mass in grams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -12,9 +12,13 @@
 //! | [`cabinet`] | cold cabinet with a thermal model behind a controller's registers |
 //! | [`steamer`] | Omron E5CC, input module and core probe around a steam chamber |
 //! | [`tag`] | Gicisky shelf tag |
+//! | [`mod@i2c`] | temperature and humidity chips on one I2C bus |
+//! | [`advert`] | sensor that advertises, in every format that is read |
 //! | [`rng`] | the seeded generator |
 
+pub mod advert;
 pub mod cabinet;
+pub mod i2c;
 pub mod modbus;
 pub mod rng;
 pub mod scale;
@@ -22,7 +26,9 @@ pub mod steamer;
 pub mod tag;
 pub mod thermal;
 
+pub use advert::{AdvertFaults, AdvertSim};
 pub use cabinet::{CabinetConfig, CabinetMap, CabinetSim};
+pub use i2c::{ChipFaults, I2cSim, SharedI2c};
 pub use modbus::{Answer, Bank, ModbusSim, TcpLink, UnitFaults};
 pub use rng::Rng;
 pub use scale::{ScaleConfig, ScaleCounters, ScaleFaults, ScaleSim};

@@ -1,10 +1,10 @@
-//! A private Python environment for the far ends that others wrote: pymodbus, BlueZoo, a master of MT-SICS, at fixed
-//! versions.
+//! Private Python environments for the far ends that others wrote (pymodbus, BlueZoo, a master of MT-SICS, decoders), at fixed versions.
 //!
 //! Contract: lives under the user's cache folder, never in the checkout; made once under a file lock, so that tests running at
 //! the same time share it; a missing interpreter is one clear line that names the Debian package.
 
 use std::fs::File;
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub const CHECK_PACKAGES: [&str; 1] = ["zstandard==0.25.0"];
 /// What the MT-SICS master needs, in an environment of its own: it wants an older `serial-interface`.
 pub const SCALE_PACKAGES: [&str; 3] =
     ["mettler-toledo-device==1.5.0", "serial-interface==2.0.1", "pyserial==3.5"];
+/// Other people's decoders of advertising sensors, in an environment of their own.
+pub const ADVERT_PACKAGES: [&str; 3] = ["ruuvitag-sensor==4.1.0", "bthome-ble==3.25.0", "govee-ble==1.5.2"];
 
 /// Where a pymodbus server listens.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +67,34 @@ impl Venv {
         let mut command = Command::new(self.python());
         command.args(["-u", "-c", include_str!("../python/mettler_master.py")]).arg(port);
         command
+    }
+
+    /// The environment with [`ADVERT_PACKAGES`].
+    pub fn for_adverts() -> Result<Self, RigError> {
+        Self::ready_at(&cache_dir()?.join("venv-adverts"), &ADVERT_PACKAGES)
+    }
+
+    /// Decodes advertisements with [`ADVERT_PACKAGES`]; what goes in and out is said in `advert_decode.py`.
+    pub fn decode_adverts(&self, rows: &[Value]) -> Result<Vec<Value>, RigError> {
+        let fail = |source| RigError::Io { what: "advert_decode.py".into(), source };
+        let mut input = tempfile::tempfile().map_err(fail)?;
+        for row in rows {
+            writeln!(input, "{row}").map_err(fail)?;
+        }
+        input.rewind().map_err(fail)?;
+        let output = Command::new(self.python())
+            .args(["-c", include_str!("../python/advert_decode.py")])
+            .stdin(input)
+            .output()
+            .map_err(fail)?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(RigError::State(format!("advert_decode.py ended with {}: {text}", output.status)));
+        }
+        serde_json::Deserializer::from_slice(&output.stdout)
+            .into_iter()
+            .collect::<Result<Vec<Value>, _>>()
+            .map_err(|e| RigError::State(format!("advert_decode.py: {e}")))
     }
 
     fn ready_at(root: &Path, packages: &[&str]) -> Result<Self, RigError> {

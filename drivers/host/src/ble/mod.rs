@@ -1,4 +1,5 @@
-//! Owner of the BLE adapter: listens for the configured tags and writes images to them, one operation at a time.
+//! Owner of the BLE adapter: listens for the configured tags and advertising sensors, and writes images to tags, one
+//! operation at a time.
 //!
 //! Contract
 //! * One thread with a runtime of its own. When D-Bus, `bluetoothd` or the adapter is lost the session ends, the whole
@@ -9,6 +10,7 @@
 //!   fails when the tag stays silent; a failed attempt is repeated up to `attempts` times.
 
 mod jobs;
+mod sensors;
 mod session;
 mod upload;
 
@@ -17,12 +19,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::config::{BleConfig, TagConfig, TagEncoding};
+use crate::config::{BleConfig, CabinetConfig, TagConfig, TagEncoding};
 use crate::event::TagJob;
 use crate::pace::Backoff;
 use crate::registry::Desk;
 use crate::supervise::{Driver, pause};
 use jobs::Queue;
+use sensors::Sensors;
 
 /// A configured tag.
 #[derive(Debug, Clone)]
@@ -38,12 +41,18 @@ pub(crate) struct Tag {
 pub(crate) struct BleDriver {
     config: BleConfig,
     tags: Vec<Tag>,
+    sensors: Sensors,
     jobs: Receiver<TagJob>,
     queue: Queue,
 }
 
 impl BleDriver {
-    pub(crate) fn new(config: BleConfig, tags: &[TagConfig], jobs: Receiver<TagJob>) -> Self {
+    pub(crate) fn new(
+        config: BleConfig,
+        tags: &[TagConfig],
+        cabinets: &[CabinetConfig],
+        jobs: Receiver<TagJob>,
+    ) -> Self {
         let tag = |tag: &TagConfig| Tag {
             device: Arc::from(tag.id.as_str()),
             address: tag.address.to_ascii_uppercase(),
@@ -51,11 +60,12 @@ impl BleDriver {
             encoding: tag.encoding,
         };
         let queue = Queue::new(config.attempts, Duration::from_millis(config.lost_after_ms.into()));
-        Self { config, tags: tags.iter().map(tag).collect(), jobs, queue }
+        let sensors = Sensors::new(&config, cabinets);
+        Self { config, tags: tags.iter().map(tag).collect(), sensors, jobs, queue }
     }
 
     pub(crate) fn devices(&self) -> Vec<Arc<str>> {
-        self.tags.iter().map(|t| t.device.clone()).collect()
+        self.tags.iter().map(|t| &t.device).chain(self.sensors.devices()).cloned().collect()
     }
 }
 
@@ -69,8 +79,9 @@ impl Driver for BleDriver {
             };
             let Err(reason) = outcome else { return };
             self.queue.interrupted(&reason);
-            desk.unreachable(self.tags.iter().map(|t| &t.device), &reason);
-            self.tags.iter().for_each(|t| desk.count(&t.device, |c| c.reopened += 1));
+            let devices = self.devices();
+            desk.unreachable(devices.iter(), &reason);
+            devices.iter().for_each(|device| desk.count(device, |c| c.reopened += 1));
             pause(desk, backoff.pause());
             self.settle_jobs(desk);
         }

@@ -21,7 +21,7 @@ use crate::supervise::SLICE;
 /// How often the daemon is asked whether the adapter is still there.
 const CHECK_EVERY: Duration = Duration::from_secs(3);
 /// Limit for calls to the daemon that involve no radio.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// Shortest time between two reports of an unchanged advertisement.
 const SEEN_EVERY: Duration = Duration::from_secs(10);
 /// Adapter faults in a row that end the session.
@@ -54,6 +54,7 @@ impl BleDriver {
         let mut events = within(CALL_LIMIT, "adapter events", adapter.events()).await?;
         within(CALL_LIMIT, "start scan", adapter.start_scan(ScanFilter::default())).await?;
         desk.reachable(self.tags.iter().map(|t| &t.device));
+        self.sensors.begin(desk);
         backoff.reset();
 
         let mut heard: BTreeMap<usize, Heard> = BTreeMap::new();
@@ -65,6 +66,7 @@ impl BleDriver {
         loop {
             tokio::select! {
                 event = events.next() => match event {
+                    Some(event) if self.sensors.hear(&adapter, &event, desk).await => {}
                     Some(event) => self.hear(&adapter, event, &mut heard, desk).await,
                     None => return Err("Bluetooth events ended".to_owned()),
                 },
@@ -84,6 +86,7 @@ impl BleDriver {
                         return Ok(());
                     }
                     self.tags.iter().for_each(|t| desk.tick(&t.device));
+                    self.sensors.tick(desk);
                     self.settle_jobs(desk);
                     if job.is_none() {
                         if checked.elapsed() >= CHECK_EVERY {

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use drv_protocol::ds18b20::Family;
+use drv_protocol::i2c::Probe;
 use drv_protocol::profile::Profile;
 use drv_protocol::scales;
 
-use super::{BusKind, CabinetConfig, DEVICES_MAX, HostConfig};
+use super::{BusKind, CabinetConfig, DEVICES_MAX, HostConfig, W1Config};
 use crate::error::HostError;
 
 impl HostConfig {
@@ -27,7 +29,9 @@ impl HostConfig {
             at.range("poll_ms", u64::from(steamer.poll_ms), 10, 3_600_000)?;
         }
         self.check_units(profiles)?;
-        self.check_tags()
+        self.check_i2c()?;
+        self.check_tags()?;
+        self.check_sensors()
     }
 
     fn check_ids(&self) -> Result<(), HostError> {
@@ -121,17 +125,79 @@ impl HostConfig {
     ) -> Result<(), HostError> {
         let at = At { table: "cabinet", id: &cabinet.id };
         at.range("poll_ms", u64::from(cabinet.poll_ms), 10, 3_600_000)?;
-        match (&cabinet.bus, cabinet.unit, &cabinet.profile, &cabinet.w1) {
-            (Some(bus), Some(unit), Some(profile), None) => {
+        let modbus = (&cabinet.bus, cabinet.unit, &cabinet.profile);
+        match (modbus, &cabinet.w1, &cabinet.i2c, &cabinet.ble) {
+            ((Some(bus), Some(unit), Some(profile)), None, None, None) => {
                 self.check_bus_ref(at, bus, unit)?;
                 check_profile(at, profile, profiles)
             }
-            (None, None, None, Some(sensor)) if is_sensor_name(sensor) => Ok(()),
-            (None, None, None, Some(sensor)) => {
-                Err(at.fault("w1", "a sensor folder like 28-0316a2794c1f", sensor))
+            ((None, None, None), Some(sensor), None, None) if is_sensor_name(sensor) => Ok(()),
+            ((None, None, None), Some(sensor), None, None) => Err(at.fault(
+                "w1",
+                "a sensor folder like 28-0316a2794c1f (families 10, 22, 28, 3b, 42)",
+                sensor,
+            )),
+            ((None, None, None), None, Some(_), None) | ((None, None, None), None, None, Some(_)) => Ok(()),
+            _ => {
+                Err(at.fault("bus", "either bus + unit + profile or w1 or i2c or ble", "another combination"))
             }
-            _ => Err(at.fault("bus", "either bus + unit + profile or w1", "another combination")),
         }
+    }
+
+    fn check_i2c(&self) -> Result<(), HostError> {
+        let (mut ids, mut paths, mut taken) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        for bus in &self.i2c {
+            let at = At { table: "i2c", id: &bus.id };
+            if !ids.insert(bus.id.as_str()) {
+                return Err(at.fault("id", "a name used once", "a second bus of that name"));
+            }
+            if !paths.insert(bus.path.as_str()) {
+                return Err(at.fault("path", "a device with one owner", &bus.path));
+            }
+        }
+        for (cabinet, source) in self.cabinet.iter().filter_map(|c| Some((c, c.i2c.as_ref()?))) {
+            let at = At { table: "cabinet", id: &cabinet.id };
+            if !ids.contains(source.bus.as_str()) {
+                return Err(at.fault("i2c.bus", "the id of an [[i2c]]", &source.bus));
+            }
+            Probe::new(source.chip, source.address)
+                .map_err(|error| at.fault("i2c.address", "one that the chip can have", &error.to_string()))?;
+            if let Some(other) = taken.insert((source.bus.as_str(), source.address), cabinet.id.as_str()) {
+                let found = format!("{:#04x}, which {other} takes", source.address);
+                return Err(at.fault("i2c.address", "an address used once on its bus", &found));
+            }
+        }
+        match &self.w1 {
+            Some(W1Config { resolution: Some(bits), .. }) => {
+                At { table: "w1", id: "-" }.range("resolution", u64::from(*bits), 9, 12)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_sensors(&self) -> Result<(), HostError> {
+        let mut addresses: BTreeSet<String> =
+            self.tag.iter().map(|tag| tag.address.to_ascii_uppercase()).collect();
+        for (cabinet, source) in self.cabinet.iter().filter_map(|c| Some((c, c.ble.as_ref()?))) {
+            let at = At { table: "cabinet", id: &cabinet.id };
+            if !is_address(&source.address) {
+                return Err(at.fault("ble.address", "six hex bytes like A4:C1:38:00:11:22", &source.address));
+            }
+            if !addresses.insert(source.address.to_ascii_uppercase()) {
+                return Err(at.fault("ble.address", "an address used once", &source.address));
+            }
+            if source.key_file.is_some() && !source.format.can_seal() {
+                return Err(at.fault(
+                    "ble.key_file",
+                    "a format that encrypts (bthome)",
+                    source.format.name(),
+                ));
+            }
+            if self.ble.is_none() {
+                return Err(at.fault("ble", "a [ble] table for the sensor", "none"));
+            }
+        }
+        Ok(())
     }
 
     fn check_bus_ref(&self, at: At<'_>, bus: &str, unit: u8) -> Result<(), HostError> {
@@ -228,7 +294,7 @@ fn check_profile(at: At<'_>, name: &str, profiles: &BTreeMap<String, Profile>) -
 
 /// A sensor folder name must not be a path: it is joined to the 1-Wire root.
 fn is_sensor_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    name.len() <= 32 && Family::of_name(name).is_some()
 }
 
 fn is_address(text: &str) -> bool {

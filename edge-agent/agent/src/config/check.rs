@@ -190,6 +190,7 @@ fn host_complaint(config: &Config, root: &Node, error: HostError) -> ConfigError
     let host = &config.host;
     let ids: Vec<&str> = match table {
         "bus" => host.bus.iter().map(|entry| entry.id.as_str()).collect(),
+        "i2c" => host.i2c.iter().map(|entry| entry.id.as_str()).collect(),
         "scale" => host.scale.iter().map(|entry| entry.id.as_str()).collect(),
         "cabinet" => host.cabinet.iter().map(|entry| entry.id.as_str()).collect(),
         "steamer" => host.steamer.iter().map(|entry| entry.id.as_str()).collect(),

@@ -139,6 +139,8 @@ struct FileShape {
     #[serde(default)]
     tag: Vec<drv_host::config::TagConfig>,
     ble: Option<drv_host::config::BleConfig>,
+    #[serde(default)]
+    i2c: Vec<drv_host::config::I2cConfig>,
     w1: Option<drv_host::config::W1Config>,
 }
 
@@ -171,6 +173,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
             steamer: shape.steamer,
             tag: shape.tag,
             ble: shape.ble,
+            i2c: shape.i2c,
             w1: shape.w1,
         },
         profiles,

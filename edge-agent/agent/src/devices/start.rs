@@ -8,6 +8,7 @@ use super::steamers::{Steamer, batch_key};
 use super::{DeviceView, Unit, holds};
 use crate::config::Config;
 use crate::daemon::Daemon;
+use drv_host::config::CabinetConfig;
 use edge_api::DeviceReading;
 use edge_core::Moment;
 use edge_core::batch::{Batch, Input, Rules};
@@ -165,6 +166,20 @@ fn batch(daemon: &Daemon, config: &Config, known: &Known, row: &BatchRow) -> Bat
     batch
 }
 
+/// How a cabinet is connected, in words.
+fn cabinet_connection(cabinet: &CabinetConfig) -> String {
+    if let (Some(bus), Some(unit)) = (&cabinet.bus, cabinet.unit) {
+        return format!("modbus {bus} unit {unit}");
+    }
+    if let Some(sensor) = &cabinet.w1 {
+        return format!("1-wire {sensor}");
+    }
+    if let Some(chip) = &cabinet.i2c {
+        return format!("i2c {} {} at {:#04x}", chip.bus, chip.chip.name(), chip.address);
+    }
+    cabinet.ble.as_ref().map_or_else(String::new, |ble| format!("ble {} {}", ble.address, ble.format.name()))
+}
+
 /// How every configured device looks before it is heard.
 pub(crate) fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
     let host = &config.host;
@@ -183,12 +198,7 @@ pub(crate) fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
         );
     }
     for cabinet in &host.cabinet {
-        let connection = match (&cabinet.bus, cabinet.unit, &cabinet.w1) {
-            (Some(bus), Some(unit), _) => format!("modbus {bus} unit {unit}"),
-            (_, _, Some(sensor)) => format!("1-wire {sensor}"),
-            _ => String::new(),
-        };
-        add(&cabinet.id, DeviceClass::Cabinet, connection, None);
+        add(&cabinet.id, DeviceClass::Cabinet, cabinet_connection(cabinet), None);
     }
     for steamer in &host.steamer {
         let connection = format!("modbus {} unit {}", steamer.bus, steamer.unit);

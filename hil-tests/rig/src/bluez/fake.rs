@@ -19,7 +19,7 @@ use super::failed;
 use super::gatt::{BluezError, Characteristic, Link, Options, Part, Service, path};
 use crate::RigError;
 
-const ADAPTER: &str = "/org/bluez/hci0";
+pub(super) const ADAPTER: &str = "/org/bluez/hci0";
 /// How long services take to resolve after a connect.
 const RESOLVE: Duration = Duration::from_millis(5);
 /// How long a connect to a silent tag takes to fail.
@@ -73,7 +73,7 @@ async fn forget_dead(air: Arc<Air>, connection: Connection) {
 pub struct FakeBluez {
     links: BTreeMap<String, Arc<Link>>,
     air: Arc<Air>,
-    connection: Connection,
+    pub(super) connection: Connection,
     tasks: JoinSet<()>,
 }
 
