@@ -12,6 +12,7 @@ use crate::evidence::Evidence;
 
 mod pdu;
 pub mod rtu;
+pub mod schedule;
 pub mod tcp;
 pub mod timing;
 

@@ -2,10 +2,9 @@
 
 use alloc::collections::BTreeSet;
 
-use super::schema::{
-    CabinetState, Class, CommandName, Kind, PollClass, Profile, Register, Role, WriteTarget,
-};
-use crate::modbus::{ModbusError, READ_REGISTERS_MAX, Table};
+use super::error::{FrameFault, Place, ProfileError};
+use super::schema::{Class, CommandName, Kind, PollClass, Profile, Register, Role, WriteTarget};
+use crate::modbus::{READ_REGISTERS_MAX, Table};
 
 mod examples;
 mod overlap;
