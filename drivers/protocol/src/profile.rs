@@ -45,7 +45,9 @@ pub use schema::{
     CabinetState, Class, CommandName, CommandRule, Example, ExampleWords, Expectation, Kind, Merge,
     PollClass, Profile, Ratio, Register, Role, StateRule, WordOrder, WriteTarget,
 };
-pub use settle::{CANDIDATES_MAX, Candidate, OFFSETS, Plausible, Reading, candidates};
+pub use settle::{
+    Asked, CANDIDATES_MAX, Candidate, OFFSETS, Plausible, Reading, Tally, candidates, settled, tally,
+};
 pub use write::Write;
 
 #[cfg(test)]

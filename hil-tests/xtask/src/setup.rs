@@ -18,6 +18,7 @@ const PACKAGES: &[Package] = &[
     ("mosquitto", || hil_rig::processes::find_program("mosquitto").is_some()),
     ("postgresql", || hil_rig::postgres::find_server_program("initdb").is_some()),
     ("postgresql-client", || hil_rig::postgres::find_server_program("psql").is_some()),
+    ("mbpoll", || hil_rig::processes::find_program("mbpoll").is_some()),
     ("dbus", || hil_rig::processes::find_program("dbus-daemon").is_some()),
     ("python3", || hil_rig::processes::find_program("python3").is_some()),
     ("python3-venv", || quiet("python3", &["-c", "import venv, ensurepip"])),

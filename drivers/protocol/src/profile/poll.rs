@@ -86,6 +86,11 @@ impl Image {
         self.words.insert((unit_offset, table, wire_address), word);
     }
 
+    /// Every word read: unit, table, wire address, word.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, Table, u16, u16)> + '_ {
+        self.words.iter().map(|((unit, table, address), word)| (*unit, *table, *address, *word))
+    }
+
     /// A word that was read.
     #[must_use]
     pub fn word(&self, unit_offset: u8, table: Table, wire_address: u16) -> Option<u16> {

@@ -19,11 +19,20 @@ pub const OFFSETS: [i32; 2] = [-1, 0];
 const SCALES: [Ratio; 3] =
     [Ratio { num: 1000, den: 1 }, Ratio { num: 100, den: 1 }, Ratio { num: 10, den: 1 }];
 
+/// What a read is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A value of the profile.
+    Value(Role),
+    /// The sign of this index that the device is recognised by.
+    Sign(usize),
+}
+
 /// One read to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// What the profile takes the value for.
-    pub role: Role,
+    /// What for.
+    pub asked: Asked,
     /// The address offset tried, instead of the profile's own.
     pub offset: i32,
     /// The read.
@@ -71,31 +80,68 @@ pub struct Reading {
     pub plausible: Plausible,
 }
 
-/// The reads that settle a profile on a device, offset by offset.
+/// The reads that settle a profile on a device, offset by offset: its signs first, then its values.
 #[must_use]
 pub fn candidates(profile: &Profile) -> Vec<Candidate> {
     let at = |offset: i32| {
-        profile.registers.iter().filter_map(move |register| {
-            let address = u16::try_from(i32::from(register.address).checked_add(offset)?).ok()?;
-            let poll = Poll {
-                unit_offset: register.unit_offset,
-                table: register.table,
-                address,
-                count: register.kind.words(),
-                optional: true,
-                class: PollClass::Fast,
-            };
-            Some(Candidate { role: register.name, offset, poll })
+        let signs = profile.matches.iter().enumerate();
+        let signs = signs.map(|(index, sign)| (Asked::Sign(index), 0, sign.table, sign.address, 1));
+        let values = profile.registers.iter().map(|register| {
+            let asked = Asked::Value(register.name);
+            (asked, register.unit_offset, register.table, register.address, register.kind.words())
+        });
+        signs.chain(values).filter_map(move |(asked, unit_offset, table, address, count)| {
+            let address = u16::try_from(i32::from(address).checked_add(offset)?).ok()?;
+            let poll = Poll { unit_offset, table, address, count, optional: true, class: PollClass::Fast };
+            Some(Candidate { asked, offset, poll })
         })
     };
     OFFSETS.into_iter().flat_map(at).take(CANDIDATES_MAX).collect()
+}
+
+/// How one offset fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Signs that fit and values that are plausible at the profile's own scale.
+    pub fits: usize,
+    /// Signs that do not fit, impossible values, refused reads of values that the profile calls indispensable.
+    pub against: usize,
+}
+
+/// What the answers say about the offsets, in the order of [`OFFSETS`]; `None` where a read was refused or not answered.
+#[must_use]
+pub fn tally(profile: &Profile, answers: &[(Candidate, Option<Response>)]) -> [Tally; OFFSETS.len()] {
+    OFFSETS.map(|offset| {
+        let mut tally = Tally::default();
+        for (candidate, response) in answers.iter().filter(|(candidate, _)| candidate.offset == offset) {
+            match profile.fits(candidate, response.as_ref()) {
+                Some(true) => tally.fits += 1,
+                Some(false) => tally.against += 1,
+                None => {}
+            }
+        }
+        tally
+    })
+}
+
+/// The offset that the answers settle: two signs or values speak for it and none against, and something speaks against the
+/// other.
+#[must_use]
+pub fn settled(tally: [Tally; OFFSETS.len()]) -> Option<i32> {
+    let holds = |tally: Tally| tally.fits >= 2 && tally.against == 0;
+    match tally {
+        [minus, zero] if holds(minus) && zero.against > 0 => Some(OFFSETS[0]),
+        [minus, zero] if holds(zero) && minus.against > 0 => Some(OFFSETS[1]),
+        _ => None,
+    }
 }
 
 impl Profile {
     /// What the answer to a candidate could mean: the profile's own scale first, then the others in use.
     #[must_use]
     pub fn readings(&self, candidate: &Candidate, response: &Response) -> Vec<Reading> {
-        let Some(register) = self.register(candidate.role) else { return Vec::new() };
+        let Asked::Value(role) = candidate.asked else { return Vec::new() };
+        let Some(register) = self.register(role) else { return Vec::new() };
         let Some(raw) = raw_of(register, response) else { return Vec::new() };
         let Some(own) = register.scale_milli else {
             let plausible = self.plausible_raw(register, raw);
@@ -112,6 +158,26 @@ impl Profile {
                 Reading { raw, scale: Some(scale), milli: Some(milli), own: scale == own, plausible }
             })
             .collect()
+    }
+
+    /// Speaks for the candidate's offset, against it, or says nothing.
+    fn fits(&self, candidate: &Candidate, response: Option<&Response>) -> Option<bool> {
+        match (candidate.asked, response) {
+            (Asked::Sign(index), Some(response)) => {
+                self.matches.get(index).zip(word_of(response, 0)).map(|(sign, word)| sign.fits(word))
+            }
+            (Asked::Sign(_), None) => Some(false),
+            (Asked::Value(role), None) => {
+                self.register(role).filter(|register| !register.optional).map(|_| false)
+            }
+            (Asked::Value(_), Some(response)) => {
+                match self.readings(candidate, response).first()?.plausible {
+                    Plausible::Yes => Some(true),
+                    Plausible::No => Some(false),
+                    Plausible::Open | Plausible::Fault => None,
+                }
+            }
+        }
     }
 
     fn plausible_raw(&self, register: &Register, raw: i64) -> Plausible {
@@ -140,12 +206,15 @@ fn plausible_milli(register: &Register, raw: i64, milli: i64) -> Plausible {
     }
 }
 
-fn raw_of(register: &Register, response: &Response) -> Option<i64> {
-    let word = |at: usize| match response {
+fn word_of(response: &Response, at: usize) -> Option<u16> {
+    match response {
         Response::Registers(words) => words.get(at).copied(),
         Response::Bits(bits) => bits.get(at).map(|bit| u16::from(*bit)),
         Response::Written => None,
-    };
-    let second = if matches!(register.kind, Kind::S32 | Kind::U32) { word(1)? } else { 0 };
-    Some(register.raw_of([word(0)?, second]))
+    }
+}
+
+fn raw_of(register: &Register, response: &Response) -> Option<i64> {
+    let second = if matches!(register.kind, Kind::S32 | Kind::U32) { word_of(response, 1)? } else { 0 };
+    Some(register.raw_of([word_of(response, 0)?, second]))
 }

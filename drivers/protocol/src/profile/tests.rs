@@ -342,18 +342,41 @@ fn narrower_write_limits_are_kept() {
 fn an_offset_is_settled_by_what_is_plausible() {
     let profile = shipped("danfoss-ak-cc55");
     let tried = candidates(&profile);
-    assert_eq!(tried.len(), 2 * profile.registers.len());
-    let air = tried.iter().find(|c| c.role == Role::Temperature && c.offset == -1).unwrap();
+    assert_eq!(tried.len(), 2 * (profile.registers.len() + profile.matches.len()));
+    let of =
+        |role, offset| *tried.iter().find(|c| c.asked == Asked::Value(role) && c.offset == offset).unwrap();
+    let air = of(Role::Temperature, -1);
     assert_eq!(air.poll.address, 2531);
-    let readings = profile.readings(air, &Response::Registers(vec![25]));
+    let readings = profile.readings(&air, &Response::Registers(vec![25]));
     let first = readings.first().unwrap();
     assert_eq!((first.milli, first.own, first.plausible), (Some(2_500), true, Plausible::Yes));
     assert!(readings.iter().any(|reading| reading.milli == Some(25_000) && !reading.own));
-    assert_eq!(profile.readings(air, &Response::Registers(vec![0x7FFF]))[0].plausible, Plausible::No);
-    let state = tried.iter().find(|c| c.role == Role::State).unwrap();
-    assert_eq!(profile.readings(state, &Response::Registers(vec![14]))[0].plausible, Plausible::Yes);
-    assert_eq!(profile.readings(state, &Response::Registers(vec![99]))[0].plausible, Plausible::No);
-    assert_eq!(profile.readings(state, &Response::Registers(vec![])), []);
+    assert_eq!(profile.readings(&air, &Response::Registers(vec![0x7FFF]))[0].plausible, Plausible::No);
+    let state = of(Role::State, 0);
+    assert_eq!(profile.readings(&state, &Response::Registers(vec![14]))[0].plausible, Plausible::Yes);
+    assert_eq!(profile.readings(&state, &Response::Registers(vec![99]))[0].plausible, Plausible::No);
+    assert_eq!(profile.readings(&state, &Response::Registers(vec![])), []);
+
+    // A device that counts from one: it answers at 2531, 2006 and 99.
+    let answers: Vec<_> = tried
+        .iter()
+        .map(|candidate| {
+            let word = match candidate.poll.address {
+                2531 => Some(25),
+                2006 => Some(14),
+                99 => Some(20),
+                _ => None,
+            };
+            (*candidate, word.map(|word| Response::Registers(vec![word])))
+        })
+        .collect();
+    let found = tally(&profile, &answers);
+    assert_eq!(found[0], Tally { fits: 5, against: 0 });
+    assert_eq!(found[1].fits, 0);
+    assert_eq!(settled(found), Some(-1));
+    let mute: Vec<_> = tried.iter().map(|candidate| (*candidate, None)).collect();
+    assert_eq!(settled(tally(&profile, &mute)), None);
+    assert_eq!(settled([Tally { fits: 2, against: 0 }; 2]), None);
 }
 
 proptest! {
