@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use drv_host::{CabinetReading, DeviceBody, Inquiry};
-use drv_protocol::modbus::{Response, Table};
+use drv_protocol::modbus::Table;
 use drv_protocol::profile::{Asked, Class, Example, Profile, Role, Values};
 use drv_protocol::steamer::SteamerReading;
 use hil_rig::ports;
@@ -148,7 +148,7 @@ fn check_inquiry(device: &Served, inquiry: &Inquiry) {
         let found = inquiry.found.iter().find(asked).unwrap();
         let words =
             found.answer.clone().unwrap_or_else(|e| panic!("{}: {:?}: {e}", device.id, expected.name));
-        let readings = device.profile.readings(&found.candidate, &Response::Registers(words));
+        let readings = device.profile.readings(&found.candidate, &words);
         let own = readings.first().unwrap();
         let decimals = device.profile.register(expected.name).unwrap().decimals;
         assert!(expected.raw.is_none_or(|raw| raw == own.raw), "{}: {expected:?}, {own:?}", device.id);

@@ -34,8 +34,11 @@ impl Arguments {
 
     /// Deadline of one request.
     pub(crate) fn timeout(&self) -> Duration {
-        let long = matches!(self.command, Command::Ledger(_) | Command::Statement(_));
-        let usual = if long { 600 } else { 10 };
+        let usual = match self.command {
+            Command::Ledger(_) | Command::Statement(_) => 600,
+            Command::Device(DeviceCommand::Probe { .. }) => 60,
+            _ => 10,
+        };
         Duration::from_secs(u64::from(self.timeout.unwrap_or(usual)))
     }
 }
@@ -110,6 +113,11 @@ pub(crate) enum DeviceCommand {
     },
     /// One device: connection, counters, last frames
     Show {
+        /// Its id
+        id: String,
+    },
+    /// Reads a Modbus device at each address offset its manual may mean, and says which is plausible; writes nothing
+    Probe {
         /// Its id
         id: String,
     },

@@ -133,6 +133,11 @@ impl Session {
                 let reply = self.client.get(&format!("/v1/devices/{}", segment(id))).await?;
                 self.print(&reply, |detail: &DeviceDetail| show::device(detail, color))?;
             }
+            DeviceCommand::Probe { id } => {
+                let reply =
+                    self.client.post(&format!("/v1/devices/{}/probe", segment(id)), &Empty {}, None).await?;
+                self.print(&reply, |probe: &edge_api::DeviceProbe| show::probe(probe, color))?;
+            }
         }
         Ok(Exit::Ok)
     }

@@ -189,6 +189,19 @@ impl Profile {
             }
         }
         if self.class == Class::Steamer {
+            // A steamer's own controller has the cut-outs: nothing of it is written but set-point, run and stop.
+            let other = self.registers.iter().find(|r| r.writable && r.name != Role::SetPoint);
+            if let Some(register) = other {
+                let reason = "of a steamer only the set-point is written";
+                return Err(ProfileError::Register { name: register.name, reason });
+            }
+            let allowed = [CommandName::EnableWriting, CommandName::Run, CommandName::Stop];
+            if self.commands.iter().any(|command| !allowed.contains(&command.name)) {
+                return Err(ProfileError::Rule {
+                    what: "command",
+                    reason: "a steamer is only run and stopped",
+                });
+            }
             for name in [CommandName::Run, CommandName::Stop] {
                 self.command(name)?;
             }

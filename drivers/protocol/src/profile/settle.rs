@@ -137,12 +137,12 @@ pub fn settled(tally: [Tally; OFFSETS.len()]) -> Option<i32> {
 }
 
 impl Profile {
-    /// What the answer to a candidate could mean: the profile's own scale first, then the others in use.
+    /// What the words of the answer to a candidate (0 or 1 for bits) could mean: the profile's own scale first, then the others in use.
     #[must_use]
-    pub fn readings(&self, candidate: &Candidate, response: &Response) -> Vec<Reading> {
+    pub fn readings(&self, candidate: &Candidate, words: &[u16]) -> Vec<Reading> {
         let Asked::Value(role) = candidate.asked else { return Vec::new() };
         let Some(register) = self.register(role) else { return Vec::new() };
-        let Some(raw) = raw_of(register, response) else { return Vec::new() };
+        let Some(raw) = raw_of(register, words) else { return Vec::new() };
         let Some(own) = register.scale_milli else {
             let plausible = self.plausible_raw(register, raw);
             return [Reading { raw, scale: None, milli: None, own: true, plausible }].to_vec();
@@ -164,14 +164,14 @@ impl Profile {
     fn fits(&self, candidate: &Candidate, response: Option<&Response>) -> Option<bool> {
         match (candidate.asked, response) {
             (Asked::Sign(index), Some(response)) => {
-                self.matches.get(index).zip(word_of(response, 0)).map(|(sign, word)| sign.fits(word))
+                self.matches.get(index).zip(words_of(response).first()).map(|(sign, word)| sign.fits(*word))
             }
             (Asked::Sign(_), None) => Some(false),
             (Asked::Value(role), None) => {
                 self.register(role).filter(|register| !register.optional).map(|_| false)
             }
             (Asked::Value(_), Some(response)) => {
-                match self.readings(candidate, response).first()?.plausible {
+                match self.readings(candidate, &words_of(response)).first()?.plausible {
                     Plausible::Yes => Some(true),
                     Plausible::No => Some(false),
                     Plausible::Open | Plausible::Fault => None,
@@ -206,15 +206,16 @@ fn plausible_milli(register: &Register, raw: i64, milli: i64) -> Plausible {
     }
 }
 
-fn word_of(response: &Response, at: usize) -> Option<u16> {
+fn words_of(response: &Response) -> Vec<u16> {
     match response {
-        Response::Registers(words) => words.get(at).copied(),
-        Response::Bits(bits) => bits.get(at).map(|bit| u16::from(*bit)),
-        Response::Written => None,
+        Response::Registers(words) => words.clone(),
+        Response::Bits(bits) => bits.iter().map(|bit| u16::from(*bit)).collect(),
+        Response::Written => Vec::new(),
     }
 }
 
-fn raw_of(register: &Register, response: &Response) -> Option<i64> {
-    let second = if matches!(register.kind, Kind::S32 | Kind::U32) { word_of(response, 1)? } else { 0 };
-    Some(register.raw_of([word_of(response, 0)?, second]))
+fn raw_of(register: &Register, words: &[u16]) -> Option<i64> {
+    let first = *words.first()?;
+    let second = if matches!(register.kind, Kind::S32 | Kind::U32) { *words.get(1)? } else { 0 };
+    Some(register.raw_of([first, second]))
 }

@@ -153,6 +153,18 @@ fn a_steamer_is_written_after_writing_is_allowed() {
 }
 
 #[test]
+fn of_a_steamer_nothing_else_is_ever_written() {
+    let mut profile = shipped("steamer-e5cc");
+    profile.registers[0].writable = true;
+    let refused = profile.check().unwrap_err().to_string();
+    assert!(refused.contains("only the set-point"), "{refused}");
+    let mut profile = shipped("steamer-e5cc");
+    profile.commands[0].name = CommandName::StartDefrost;
+    let refused = profile.check().unwrap_err().to_string();
+    assert!(refused.contains("only run and stopped"), "{refused}");
+}
+
+#[test]
 fn the_steamer_example_reads_as_steaming() {
     let profile = shipped("steamer-e5cc");
     let mut image = Image::new();
@@ -347,15 +359,15 @@ fn an_offset_is_settled_by_what_is_plausible() {
         |role, offset| *tried.iter().find(|c| c.asked == Asked::Value(role) && c.offset == offset).unwrap();
     let air = of(Role::Temperature, -1);
     assert_eq!(air.poll.address, 2531);
-    let readings = profile.readings(&air, &Response::Registers(vec![25]));
+    let readings = profile.readings(&air, &[25]);
     let first = readings.first().unwrap();
     assert_eq!((first.milli, first.own, first.plausible), (Some(2_500), true, Plausible::Yes));
     assert!(readings.iter().any(|reading| reading.milli == Some(25_000) && !reading.own));
-    assert_eq!(profile.readings(&air, &Response::Registers(vec![0x7FFF]))[0].plausible, Plausible::No);
+    assert_eq!(profile.readings(&air, &[0x7FFF])[0].plausible, Plausible::No);
     let state = of(Role::State, 0);
-    assert_eq!(profile.readings(&state, &Response::Registers(vec![14]))[0].plausible, Plausible::Yes);
-    assert_eq!(profile.readings(&state, &Response::Registers(vec![99]))[0].plausible, Plausible::No);
-    assert_eq!(profile.readings(&state, &Response::Registers(vec![])), []);
+    assert_eq!(profile.readings(&state, &[14])[0].plausible, Plausible::Yes);
+    assert_eq!(profile.readings(&state, &[99])[0].plausible, Plausible::No);
+    assert_eq!(profile.readings(&state, &[]), []);
 
     // A device that counts from one: it answers at 2531, 2006 and 99.
     let answers: Vec<_> = tried
