@@ -4,7 +4,7 @@
 //! * One exchange at a time. Whom the bus asks next is decided by [`drv_protocol::modbus::schedule`]: units keep their step,
 //!   and a mute one is probed in idle time, or out of a bounded share of the bus's time where there is none.
 //! * A visit to a device costs at most one timeout per unit it takes on the bus, and three timeouts in all: what has not been
-//!   read by then waits for the next visit. Values of class `slow` are read at every so-many-th visit only.
+//!   read by then waits for the next visit. A silent unit of a device whose other units answer sits out ever more visits. Values of class `slow` are read at every so-many-th visit only.
 //! * An order waits for one visit at most. A start or set-point is written only with a permit from a reading made for it;
 //!   a start is never written twice: when its confirmation is lost, the state that is read afterwards decides.
 //! * A visit where everything failed gives no reading; a visit where something was read gives one with what is known.
@@ -91,15 +91,16 @@ impl Bus {
     ) -> Self {
         let wire = WireConfig::new(bus);
         let interval = |poll_ms: u32| Duration::from_millis(poll_ms.into());
+        let mute_max = interval(bus.mute_backoff_max_ms);
         let cabinet = |c: &CabinetConfig| {
             let profile = shelf.take(c.profile.as_deref()?, c.address_offset)?;
-            Some(Station::new(&c.id, Class::Cabinet, c.unit?, profile, interval(c.poll_ms)))
+            Some(Station::new(&c.id, Class::Cabinet, c.unit?, profile, interval(c.poll_ms), mute_max))
         };
         let cabinets =
             config.cabinet.iter().filter(|c| c.bus.as_deref() == Some(&bus.id)).filter_map(cabinet);
         let steamers = config.steamer.iter().filter(|s| s.bus == bus.id).filter_map(|s| {
             let profile = shelf.take(&s.profile, None)?;
-            Some(Station::new(&s.id, Class::Steamer, s.unit, profile, interval(s.poll_ms)))
+            Some(Station::new(&s.id, Class::Steamer, s.unit, profile, interval(s.poll_ms), mute_max))
         });
         let stations: Vec<Station> = cabinets.chain(steamers).collect();
         let units: Vec<UnitPlan> = stations.iter().map(unit_plan).collect();

@@ -39,6 +39,16 @@ struct Planned {
     rests: u16,
 }
 
+/// One of several units that a device takes on the bus, while it is silent and others of the device answer.
+#[derive(Clone, Copy)]
+struct Hushed {
+    unit_offset: u8,
+    /// Silent visits in a row.
+    run: u8,
+    /// Visits that it still sits out.
+    rests: u16,
+}
+
 pub(super) struct Station {
     pub(super) device: Arc<str>,
     pub(super) class: Class,
@@ -47,6 +57,9 @@ pub(super) struct Station {
     pub(super) interval: Duration,
     plan: Vec<Planned>,
     image: Image,
+    hushed: Vec<Hushed>,
+    /// The most visits that a silent unit of an answering device sits out.
+    rests_max: u16,
 }
 
 /// What a visit found.
@@ -82,13 +95,25 @@ impl Station {
         unit: u8,
         profile: Arc<Profile>,
         interval: Duration,
+        mute_max: Duration,
     ) -> Self {
         let mut polls = profile.plan();
         // What is read at every visit comes first, so that a slow device loses the rest and not that.
         polls.sort_by_key(|poll| poll.class);
         let plan =
             polls.into_iter().map(|poll| Planned { poll, request: poll.request(), rests: 0 }).collect();
-        Self { device: Arc::from(device), class, unit, profile, interval, plan, image: Image::new() }
+        let rests = mute_max.as_millis() / interval.as_millis().max(1);
+        Self {
+            device: Arc::from(device),
+            class,
+            unit,
+            profile,
+            interval,
+            plan,
+            image: Image::new(),
+            hushed: Vec::new(),
+            rests_max: u16::try_from(rests).unwrap_or(u16::MAX),
+        }
     }
 
     /// How many addresses each read of an ordinary visit covers.
@@ -106,7 +131,7 @@ impl Station {
     ) -> Result<Visit, String> {
         let begun = Instant::now();
         let mut visit = Visit { asked: false, answered: false, fault: None };
-        let mut mute: Option<u8> = None;
+        let mut mute = self.resting(depth);
         for index in 0..self.plan.len() {
             let Some(planned) = self.plan.get_mut(index) else { break };
             if planned.rests > 0 && depth != Depth::Whole {
@@ -116,8 +141,13 @@ impl Station {
             let poll = planned.poll;
             // An old word is not a reading, whatever becomes of the new one.
             self.image.forget(&poll);
-            let spent = depth == Depth::Due && begun.elapsed() >= timeout * VISIT_TIMEOUTS_MAX;
-            if mute == Some(poll.unit_offset) || spent {
+            if mute.contains(&poll.unit_offset) {
+                if !poll.optional {
+                    visit.fault.get_or_insert(WireFault::Silent);
+                }
+                continue;
+            }
+            if depth == Depth::Due && begun.elapsed() >= timeout * VISIT_TIMEOUTS_MAX {
                 continue;
             }
             let request = planned.request.clone();
@@ -133,11 +163,15 @@ impl Station {
                     self.rest(index);
                 }
                 Err(fault) => {
-                    if matches!(fault, WireFault::Silent) {
-                        mute = Some(poll.unit_offset);
+                    let silent = matches!(fault, WireFault::Silent);
+                    if silent {
+                        mute.push(poll.unit_offset);
+                        self.hush(poll.unit_offset);
                     }
-                    // The most telling fault is kept: anything else says more than silence.
-                    if !matches!(visit.fault, Some(WireFault::Malformed(_) | WireFault::Refused(_))) {
+                    // The most telling fault is kept: anything else says more than silence, and the silence of what the
+                    // device may lack says nothing.
+                    let told = matches!(visit.fault, Some(WireFault::Malformed(_) | WireFault::Refused(_)));
+                    if !told && !(silent && poll.optional) {
                         visit.fault = Some(fault);
                     }
                 }
@@ -146,7 +180,33 @@ impl Station {
                 break;
             }
         }
+        self.hushed.retain(|hushed| visit.answered && mute.contains(&hushed.unit_offset));
         Ok(visit)
+    }
+
+    /// The silent units of an answering device that sit this visit out. A device that is silent as a whole is the schedule's
+    /// business.
+    fn resting(&mut self, depth: Depth) -> Vec<u8> {
+        let mut resting = Vec::new();
+        for hushed in self.hushed.iter_mut().filter(|_| depth != Depth::Whole) {
+            if hushed.rests > 0 {
+                hushed.rests -= 1;
+                resting.push(hushed.unit_offset);
+            }
+        }
+        resting
+    }
+
+    /// After two silent visits a unit sits out ever more of them.
+    fn hush(&mut self, unit_offset: u8) {
+        let most = self.rests_max;
+        match self.hushed.iter_mut().find(|hushed| hushed.unit_offset == unit_offset) {
+            Some(hushed) => {
+                hushed.run = hushed.run.saturating_add(1);
+                hushed.rests = (1u16 << hushed.run.min(12)).min(most);
+            }
+            None => self.hushed.push(Hushed { unit_offset, run: 0, rests: 0 }),
+        }
     }
 
     /// A slow read that was answered sits out the next visits.
