@@ -1,104 +1,126 @@
 //! Owner of one Modbus bus: polls every unit by its profile, and lets orders jump the queue.
 //!
 //! Contract
-//! * One exchange at a time. The unit whose poll is due longest goes first, so nobody starves.
-//! * A visit to a device costs at most one timeout per unit it takes on the bus, however many reads its profile has. A
-//!   mute device is visited ever more rarely, up to `mute_backoff_max_ms`; its first answer ends that.
+//! * One exchange at a time. Whom the bus asks next is decided by [`drv_protocol::modbus::schedule`]: units keep their step,
+//!   and a mute one is probed in idle time, or out of a bounded share of the bus's time where there is none.
+//! * A visit to a device costs at most one timeout per unit it takes on the bus, and three timeouts in all: what has not been
+//!   read by then waits for the next visit. A silent unit of a device whose other units answer sits out ever more visits. Values of class `slow` are read at every so-many-th visit only.
 //! * An order waits for one visit at most. A start or set-point is written only with a permit from a reading made for it;
 //!   a start is never written twice: when its confirmation is lost, the state that is read afterwards decides.
 //! * A visit where everything failed gives no reading; a visit where something was read gives one with what is known.
+//! * Nothing is ever read from unit 0, and nothing written to it unless the profile says that its device expects that.
+//!
+//! A serial bus waits on a thread of its own; all TCP buses are tasks of one thread ([`pool`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use drv_protocol::modbus::Response;
-use drv_protocol::profile::{Image, Poll, Profile, Write};
-use drv_protocol::steamer::{self, Permit, PermitLimits, SteamerReading};
+use drv_protocol::modbus::schedule::{BusPlan, Outcome, Schedule, Turn, UnitPlan};
+use drv_protocol::profile::Profile;
+use tokio::sync::mpsc::Receiver;
 
-use crate::config::{BusConfig, HostConfig};
-use crate::event::{CabinetReading, DeviceBody, SteamerOrder};
+use crate::config::{BusConfig, CabinetConfig, HostConfig};
+use crate::event::DeviceBody;
 use crate::health::Contact;
 use crate::pace::Backoff;
-use crate::registry::{Desk, Way};
+use crate::registry::Desk;
 use crate::supervise::{Driver, SLICE};
-use crate::wire::{Wire, WireConfig, WireFault};
+use crate::wire::{Wire, WireConfig};
+
+mod inquiry;
+mod orders;
+pub(crate) mod pool;
+mod station;
+
+pub(crate) use inquiry::Sought;
+pub use inquiry::{Found, Inquiry};
+pub(crate) use orders::BusOrder;
+use station::{Class, Depth, Seen, Station};
 
 /// Undelivered results from which on no further order is started.
 const BACKLOG_MAX: usize = 128;
+/// Longest sleep of a bus whose thread also serves others: stop and silence are watched by the thread.
+const TASK_SLICE: Duration = Duration::from_secs(1);
+/// Thousandths of a full bus's time that probes of mute units may take.
+const PROBE_PERMILLE: u16 = 50;
+/// Time between the first visits of two units behind one TCP address.
+const TCP_SPACING_MS: u64 = 5;
 
-/// An order on its way to a steamer.
-#[derive(Debug, Clone)]
-pub(crate) struct BusOrder {
-    /// The steamer.
-    pub(crate) device: Arc<str>,
-    /// The caller's number.
-    pub(crate) job: u64,
-    /// What to do.
-    pub(crate) order: SteamerOrder,
+/// Profiles without their worked examples, one copy for all devices that use them.
+pub(crate) struct Shelf(BTreeMap<String, Arc<Profile>>);
+
+impl Shelf {
+    pub(crate) fn new(profiles: &BTreeMap<String, Profile>) -> Self {
+        let bare = |profile: &Profile| {
+            let (examples, write_examples, notes) = (Vec::new(), Vec::new(), Vec::new());
+            Profile { examples, write_examples, notes, ..profile.clone() }
+        };
+        Self(profiles.iter().map(|(name, profile)| (name.clone(), Arc::new(bare(profile)))).collect())
+    }
+
+    /// The profile, with another address offset where the site has one.
+    fn take(&self, name: &str, offset: Option<i32>) -> Option<Arc<Profile>> {
+        let profile = self.0.get(name)?;
+        match offset.filter(|offset| *offset != profile.address_offset) {
+            None => Some(profile.clone()),
+            Some(address_offset) => Some(Arc::new(Profile { address_offset, ..(**profile).clone() })),
+        }
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Cabinet,
-    Steamer,
-}
-
-struct Station {
-    device: Arc<str>,
-    class: Class,
-    unit: u8,
-    profile: Arc<Profile>,
-    plan: Vec<Poll>,
-    poll: Duration,
-    due: Instant,
-    silent_run: u32,
-}
-
-/// What a visit found.
-struct Visit {
-    image: Image,
-    answered: bool,
-    fault: Option<WireFault>,
-}
-
-/// Owner of one bus.
-pub(crate) struct BusDriver {
+/// One bus with its units.
+pub(crate) struct Bus {
+    id: String,
     wire: WireConfig,
     timeout: Duration,
-    mute_max: Duration,
     stations: Vec<Station>,
+    schedule: Schedule,
     orders: Receiver<BusOrder>,
+    inquiry: Option<Sought>,
+    origin: Instant,
     ticked: Instant,
 }
 
-impl BusDriver {
+impl Bus {
     pub(crate) fn new(
         bus: &BusConfig,
         config: &HostConfig,
-        profiles: &BTreeMap<String, Profile>,
+        shelf: &Shelf,
         orders: Receiver<BusOrder>,
     ) -> Self {
-        let now = Instant::now();
-        let station = |id: &str, class, unit, profile: &str, poll_ms: u32| {
-            let profile = Arc::new(profiles.get(profile)?.clone());
-            let plan = profile.plan();
-            let poll = Duration::from_millis(poll_ms.into());
-            Some(Station { device: Arc::from(id), class, unit, profile, plan, poll, due: now, silent_run: 0 })
+        let wire = WireConfig::new(bus);
+        let interval = |poll_ms: u32| Duration::from_millis(poll_ms.into());
+        let mute_max = interval(bus.mute_backoff_max_ms);
+        let cabinet = |c: &CabinetConfig| {
+            let profile = shelf.take(c.profile.as_deref()?, c.address_offset)?;
+            Some(Station::new(&c.id, Class::Cabinet, c.unit?, profile, interval(c.poll_ms), mute_max))
         };
-        let cabinets = config.cabinet.iter().filter(|c| c.bus.as_deref() == Some(&bus.id));
-        let cabinets = cabinets
-            .filter_map(|c| station(&c.id, Class::Cabinet, c.unit?, c.profile.as_deref()?, c.poll_ms));
-        let steamers = config.steamer.iter().filter(|s| s.bus == bus.id);
-        let steamers = steamers.filter_map(|s| station(&s.id, Class::Steamer, s.unit, &s.profile, s.poll_ms));
+        let cabinets =
+            config.cabinet.iter().filter(|c| c.bus.as_deref() == Some(&bus.id)).filter_map(cabinet);
+        let steamers = config.steamer.iter().filter(|s| s.bus == bus.id).filter_map(|s| {
+            let profile = shelf.take(&s.profile, None)?;
+            Some(Station::new(&s.id, Class::Steamer, s.unit, profile, interval(s.poll_ms), mute_max))
+        });
+        let stations: Vec<Station> = cabinets.chain(steamers).collect();
+        let units: Vec<UnitPlan> = stations.iter().map(unit_plan).collect();
+        let plan = BusPlan {
+            timeout_ms: bus.timeout_ms.into(),
+            spacing_ms: spacing_ms(&wire, &stations),
+            probe_max_ms: bus.mute_backoff_max_ms.into(),
+            probe_permille: PROBE_PERMILLE,
+        };
+        let origin = Instant::now();
         Self {
-            wire: WireConfig::new(bus),
+            id: bus.id.clone(),
+            wire,
             timeout: Duration::from_millis(bus.timeout_ms.into()),
-            mute_max: Duration::from_millis(bus.mute_backoff_max_ms.into()),
-            stations: cabinets.chain(steamers).collect(),
+            stations,
+            schedule: Schedule::new(plan, &units, 0),
             orders,
-            ticked: now,
+            inquiry: None,
+            origin,
+            ticked: origin,
         }
     }
 
@@ -106,291 +128,28 @@ impl BusDriver {
         self.stations.iter().map(|s| s.device.clone()).collect()
     }
 
-    fn serve(&mut self, wire: &mut Wire, desk: &mut Desk, backoff: &mut Backoff) -> Result<(), String> {
-        let mut no_orders = false;
-        while !desk.stopping() {
-            desk.flush();
-            self.tick(desk);
-            if desk.backlog() < BACKLOG_MAX
-                && let Ok(order) = self.orders.try_recv()
-            {
-                self.execute(wire, desk, &order)?;
-                continue;
-            }
-            let Some(next) = (0..self.stations.len()).min_by_key(|&i| self.stations.get(i).map(|s| s.due))
-            else {
-                return Ok(());
-            };
-            let due = self.stations.get(next).map_or_else(Instant::now, |s| s.due);
-            let wait = due.saturating_duration_since(Instant::now()).min(SLICE);
-            if wait.is_zero() {
-                if self.visit(wire, desk, next)?.is_some() {
-                    backoff.reset();
-                }
-            } else if no_orders || desk.backlog() >= BACKLOG_MAX {
-                std::thread::sleep(wait);
-            } else {
-                match self.orders.recv_timeout(wait) {
-                    Ok(order) => self.execute(wire, desk, &order)?,
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => no_orders = true,
-                }
-            }
-        }
-        Ok(())
+    /// The wire must be waited for on a thread of its own.
+    pub(crate) const fn blocks(&self) -> bool {
+        self.wire.blocks()
     }
 
-    fn tick(&mut self, desk: &mut Desk) {
-        if self.ticked.elapsed() < SLICE {
-            return;
-        }
-        self.ticked = Instant::now();
-        self.stations.iter().for_each(|s| desk.tick(&s.device));
+    /// The shortest poll interval of its devices.
+    fn interval(&self) -> Duration {
+        self.stations.iter().map(|station| station.interval).min().unwrap_or(TASK_SLICE)
     }
 
-    /// Reads one device and reports. A steamer's reading is also returned.
-    fn visit(&mut self, wire: &mut Wire, desk: &mut Desk, index: usize) -> Result<Option<Seen>, String> {
-        let Some(station) = self.stations.get_mut(index) else { return Ok(None) };
-        let begun = Instant::now();
-        let visit = station.read(wire, desk, self.timeout)?;
-        let quiet = !visit.answered && matches!(visit.fault, Some(WireFault::Silent));
-        station.silent_run = if quiet { station.silent_run.saturating_add(1) } else { 0 };
-        let stretch = 1u32 << station.silent_run.saturating_sub(1).min(16);
-        let pause = station.poll.saturating_mul(stretch).min(self.mute_max.max(station.poll));
-        station.due = begun + pause;
-        if quiet {
-            desk.contact(&station.device, &Contact::Timeout);
-            return Ok(None);
-        }
-        Ok(station.report(&visit, desk))
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn execute(&mut self, wire: &mut Wire, desk: &mut Desk, order: &BusOrder) -> Result<(), String> {
-        let outcome = self.attempt(wire, desk, order);
-        let (result, broken) = match outcome {
-            Ok(result) => (result, None),
-            Err(reason) => (Err(reason.clone()), Some(reason)),
-        };
-        desk.report(&order.device, DeviceBody::SteamerCommand { job: order.job, result });
-        broken.map_or(Ok(()), Err)
-    }
-
-    /// The outer error breaks the wire, the inner one is the order's own.
-    fn attempt(
-        &mut self,
-        wire: &mut Wire,
-        desk: &mut Desk,
-        order: &BusOrder,
-    ) -> Result<Result<(), String>, String> {
-        let Some(index) = self.stations.iter().position(|s| s.device == order.device) else {
-            return Ok(Err(format!("{} is not on this bus", order.device)));
-        };
-        let writes = match self.permitted(wire, desk, index, order.order)? {
-            Ok(writes) => writes,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        for write in &writes {
-            let Some(station) = self.stations.get_mut(index) else { break };
-            // What was just written shows up in the next reading, so that comes at once.
-            station.due = Instant::now();
-            let fault = match station.exchange(wire, desk, write.unit_offset, &write.request, self.timeout)? {
-                Ok(_) => continue,
-                Err(fault @ WireFault::Refused(_)) => fault,
-                Err(fault) if order.order == SteamerOrder::Run => {
-                    let running = self.visit(wire, desk, index)?.is_some_and(|seen| seen.running());
-                    if running {
-                        continue;
-                    }
-                    fault
-                }
-                // Writing a set-point or a stop again is harmless.
-                Err(_) => {
-                    match station.exchange(wire, desk, write.unit_offset, &write.request, self.timeout)? {
-                        Ok(_) => continue,
-                        Err(fault) => fault,
-                    }
-                }
-            };
-            return Ok(Err(fault_text(&fault)));
-        }
-        Ok(Ok(()))
-    }
-
-    /// The writes of an order, after the interlocks held on a reading made now.
-    fn permitted(
-        &mut self,
-        wire: &mut Wire,
-        desk: &mut Desk,
-        index: usize,
-        order: SteamerOrder,
-    ) -> Result<Result<Vec<Write>, String>, String> {
-        let begun = Instant::now();
-        let reading = match order {
-            SteamerOrder::Stop => None,
-            SteamerOrder::Run | SteamerOrder::SetPoint(_) => match self.whole_visit(wire, desk, index)? {
-                Some(Seen::Steamer(reading)) => Some(reading),
-                Some(Seen::Cabinet) => return Ok(Err("the device is a cabinet".to_owned())),
-                None => return Ok(Err("the steamer does not answer".to_owned())),
-            },
-        };
-        let Some(station) = self.stations.get(index) else { return Ok(Err("no such device".to_owned())) };
-        let age_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let permit = match reading.map(|r| Permit::check(&r, age_ms, &PermitLimits::default())) {
-            None => None,
-            Some(Ok(permit)) => Some(permit),
-            Some(Err(interlock)) => return Ok(Err(format!("interlock: {interlock}"))),
-        };
-        let writes = match (order, &permit) {
-            (SteamerOrder::SetPoint(value), Some(permit)) => {
-                steamer::set_point(permit, &station.profile, value)
-            }
-            (SteamerOrder::Run, Some(permit)) => steamer::run(permit, &station.profile),
-            (SteamerOrder::Stop | SteamerOrder::SetPoint(_) | SteamerOrder::Run, _) => {
-                steamer::stop(&station.profile)
-            }
-        };
-        Ok(writes.map_err(|error| error.to_string()))
-    }
-
-    /// A visit, made again once when a single lost answer left the reading incomplete.
-    fn whole_visit(
-        &mut self,
-        wire: &mut Wire,
-        desk: &mut Desk,
-        index: usize,
-    ) -> Result<Option<Seen>, String> {
-        match self.visit(wire, desk, index)? {
-            Some(Seen::Steamer(reading)) if !reading.inputs_known => self.visit(wire, desk, index),
-            seen => Ok(seen),
-        }
-    }
-
-    /// While the bus is down, orders are answered rather than kept: their caller decides anew later.
-    fn refuse_orders(&self, desk: &mut Desk, reason: &str) {
-        while desk.backlog() < BACKLOG_MAX
-            && let Ok(order) = self.orders.try_recv()
-        {
-            let result = Err(reason.to_owned());
-            desk.report(&order.device, DeviceBody::SteamerCommand { job: order.job, result });
-        }
-    }
-}
-
-/// What a visit reported.
-enum Seen {
-    Cabinet,
-    Steamer(SteamerReading),
-}
-
-impl Seen {
-    fn running(&self) -> bool {
-        matches!(self, Self::Steamer(reading) if reading.running)
-    }
-}
-
-impl Station {
-    fn read(&mut self, wire: &mut Wire, desk: &mut Desk, timeout: Duration) -> Result<Visit, String> {
-        let mut visit = Visit { image: Image::new(), answered: false, fault: None };
-        let mut mute: Option<u8> = None;
-        for index in 0..self.plan.len() {
-            let Some(poll) = self.plan.get(index).copied() else { break };
-            if mute == Some(poll.unit_offset) {
-                continue;
-            }
-            match self.exchange(wire, desk, poll.unit_offset, &poll.request(), timeout)? {
-                Ok(response) => {
-                    visit.answered = true;
-                    visit.image.absorb(&poll, &response);
-                }
-                Err(WireFault::Refused(_)) if poll.optional => visit.answered = true,
-                Err(fault) => {
-                    if matches!(fault, WireFault::Silent) {
-                        mute = Some(poll.unit_offset);
-                    }
-                    // The most telling fault is kept: anything else says more than silence.
-                    if !matches!(visit.fault, Some(WireFault::Malformed(_) | WireFault::Refused(_))) {
-                        visit.fault = Some(fault);
-                    }
-                }
-            }
-        }
-        Ok(visit)
-    }
-
-    /// One exchange; the outer error breaks the wire.
-    fn exchange(
-        &self,
-        wire: &mut Wire,
-        desk: &Desk,
-        unit_offset: u8,
-        request: &drv_protocol::modbus::Request,
-        timeout: Duration,
-    ) -> Result<Result<Response, WireFault>, String> {
-        let unit = self.unit.saturating_add(unit_offset);
-        let exchange = wire.exchange(unit, request, timeout);
-        desk.frame(&self.device, Way::Sent, &exchange.sent);
-        desk.frame(&self.device, Way::Received, &exchange.received);
-        match exchange.outcome {
-            Err(WireFault::Broken(reason)) => Err(reason),
-            other => Ok(other),
-        }
-    }
-
-    fn report(&self, visit: &Visit, desk: &mut Desk) -> Option<Seen> {
-        let values = self.profile.decode(&visit.image);
-        let view = self.profile.cabinet(&values);
-        let wire_fault = visit.fault.as_ref().map(|fault| match fault {
-            // Reported only when something else of the device did answer.
-            WireFault::Silent => "part of the device does not answer".to_owned(),
-            other => fault_text(other),
-        });
-        let probe_fault = view.temperature.as_ref().err().map(|e| format!("temperature: {e}"));
-        let contact = match (&visit.fault, &wire_fault, &probe_fault) {
-            (Some(WireFault::Malformed(_)), Some(reason), _) => Contact::Malformed(reason.clone()),
-            (Some(_), Some(reason), _) | (_, _, Some(reason)) => Contact::Refused(reason.clone()),
-            _ => Contact::Good,
-        };
-        desk.contact(&self.device, &contact);
-        match self.class {
-            Class::Cabinet => {
-                let fault = view.temperature.is_err().then(|| wire_fault.or(probe_fault).unwrap_or_default());
-                let reading = CabinetReading {
-                    value: view.temperature.ok(),
-                    fault,
-                    state: view.state,
-                    door_open: view.door_open,
-                };
-                desk.report(&self.device, DeviceBody::Temperature(reading));
-                visit.answered.then_some(Seen::Cabinet)
-            }
-            Class::Steamer => {
-                let reading = SteamerReading::derive(&values);
-                if visit.answered {
-                    desk.report(&self.device, DeviceBody::Steamer(reading));
-                }
-                visit.answered.then_some(Seen::Steamer(reading))
-            }
-        }
-    }
-}
-
-fn fault_text(fault: &WireFault) -> String {
-    match fault {
-        WireFault::Silent => "no answer".to_owned(),
-        WireFault::Malformed(reason) => format!("bad answer: {reason}"),
-        WireFault::Refused(reason) => format!("refused: {reason}"),
-        WireFault::Broken(reason) => reason.clone(),
-    }
-}
-
-impl Driver for BusDriver {
-    fn run(&mut self, desk: &mut Desk) {
+    /// Polls until the desk says stop; reopens the wire whenever it breaks.
+    async fn run(&mut self, desk: &mut Desk) {
         let mut backoff = Backoff::new(200, 5_000);
         while !desk.stopping() {
-            let outcome = match self.wire.open() {
+            let outcome = match self.wire.open().await {
                 Ok(mut wire) => {
                     desk.reachable(self.stations.iter().map(|s| &s.device));
-                    let outcome = self.serve(&mut wire, desk, &mut backoff);
+                    let outcome = self.serve(&mut wire, desk, &mut backoff).await;
                     self.stations.iter().for_each(|s| desk.count(&s.device, |c| c.reopened += 1));
                     outcome
                 }
@@ -402,8 +161,125 @@ impl Driver for BusDriver {
             while !desk.stopping() && Instant::now() < until {
                 self.refuse_orders(desk, &reason);
                 desk.flush();
-                std::thread::sleep(SLICE.min(until.saturating_duration_since(Instant::now())));
+                tokio::time::sleep(SLICE.min(until.saturating_duration_since(Instant::now()))).await;
             }
+        }
+    }
+
+    async fn serve(&mut self, wire: &mut Wire, desk: &mut Desk, backoff: &mut Backoff) -> Result<(), String> {
+        let mut open = true;
+        while !desk.stopping() {
+            desk.flush();
+            self.tick(desk);
+            let welcome = desk.backlog() < BACKLOG_MAX;
+            if welcome && let Ok(order) = self.orders.try_recv() {
+                self.execute(wire, desk, order).await?;
+                continue;
+            }
+            let turn = self.schedule.next(self.now());
+            if self.inquire(wire, desk, turn).await? {
+                continue;
+            }
+            let until = match turn {
+                Turn::Never => return Ok(()),
+                Turn::Visit(index) => {
+                    if self.visit(wire, desk, index, Depth::Due).await?.is_some() {
+                        backoff.reset();
+                    }
+                    continue;
+                }
+                Turn::Probe(index) => {
+                    self.visit(wire, desk, index, Depth::Probe).await?;
+                    continue;
+                }
+                Turn::Wait(until) => until,
+            };
+            let quick = self.blocks() || desk.backlog() > 0;
+            let slice = if quick { SLICE } else { TASK_SLICE };
+            let wait = Duration::from_millis(until.saturating_sub(self.now())).min(slice);
+            tokio::select! {
+                biased;
+                order = self.orders.recv(), if open && welcome => match order {
+                    Some(order) => self.execute(wire, desk, order).await?,
+                    None => open = false,
+                },
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets silence become `Lost`. The thread of many buses does that for all of them.
+    fn tick(&mut self, desk: &mut Desk) {
+        if !self.blocks() || self.ticked.elapsed() < SLICE {
+            return;
+        }
+        self.ticked = Instant::now();
+        self.stations.iter().for_each(|s| desk.tick(&s.device));
+    }
+
+    /// Reads one device and reports. A steamer's reading is also returned.
+    async fn visit(
+        &mut self,
+        wire: &mut Wire,
+        desk: &mut Desk,
+        index: usize,
+        depth: Depth,
+    ) -> Result<Option<Seen>, String> {
+        let Some(station) = self.stations.get_mut(index) else { return Ok(None) };
+        let began = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let outcome = station.read(wire, desk, self.timeout, depth).await;
+        // A wire that breaks under a unit is its silence too, or the unit would be asked first again and again.
+        let silent = outcome.as_ref().map_or(true, station::Visit::is_silent);
+        let heard = if silent { Outcome::Silent } else { Outcome::Heard };
+        let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.schedule.done(index, heard, began, now);
+        let visit = outcome?;
+        if silent {
+            desk.contact(&station.device, &Contact::Timeout);
+            return Ok(None);
+        }
+        // A probe that is answered is followed by a visit at once; one read alone is no reading.
+        Ok(if depth == Depth::Probe || !visit.asked { None } else { station.report(&visit, desk) })
+    }
+
+    /// While the bus is down, orders are answered rather than kept: their caller decides anew later.
+    fn refuse_orders(&mut self, desk: &mut Desk, reason: &str) {
+        self.inquiry = None;
+        while desk.backlog() < BACKLOG_MAX
+            && let Ok(order) = self.orders.try_recv()
+        {
+            // Whoever inquires sees its channel close.
+            if let BusOrder::Steamer { device, job, .. } = order {
+                let result = Err(reason.to_owned());
+                desk.report(&device, DeviceBody::SteamerCommand { job, result });
+            }
+        }
+    }
+}
+
+fn unit_plan(station: &Station) -> UnitPlan {
+    UnitPlan { interval_ms: u64::try_from(station.interval.as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// Units of one line stand close together, but never closer than a visit takes or than the interval has room for.
+fn spacing_ms(wire: &WireConfig, stations: &[Station]) -> u64 {
+    let visit = |station: &Station| -> u64 { station.reads().map(|count| wire.exchange_ms(count)).sum() };
+    let visit = stations.iter().map(visit).max().unwrap_or(0);
+    let least = if wire.blocks() { visit } else { TCP_SPACING_MS };
+    let units = u64::try_from(stations.len().max(1)).unwrap_or(1);
+    let interval = stations.iter().map(|station| unit_plan(station).interval_ms).min().unwrap_or(0);
+    least.min(interval / units)
+}
+
+/// A bus on a thread of its own.
+pub(crate) struct BusDriver(pub(crate) Bus);
+
+impl Driver for BusDriver {
+    fn run(&mut self, desk: &mut Desk) {
+        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime.block_on(self.0.run(desk)),
+            Err(error) => desk.unreachable(self.0.devices().iter(), &format!("no timer: {error}")),
         }
     }
 }

@@ -176,6 +176,9 @@ pub struct CabinetConfig {
     /// Profile that says which register is what.
     #[serde(default)]
     pub profile: Option<String>,
+    /// Address offset instead of the profile's own, where `edgectl device probe` settled it: -1 or 0.
+    #[serde(default)]
+    pub address_offset: Option<i32>,
     /// 1-Wire sensor directory, for example `28-0316a2794c1f`.
     #[serde(default)]
     pub w1: Option<String>,

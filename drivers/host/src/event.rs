@@ -137,6 +137,8 @@ pub struct CabinetReading {
     pub state: CabinetState,
     /// Door contact, where the device has one.
     pub door_open: Option<bool>,
+    /// Texts of the alarms that the device itself raises; empty where it raises none or its profile names none.
+    pub alarms: Vec<String>,
 }
 
 /// An image for a tag.

@@ -6,16 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use drv_protocol::profile::Profile;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::ble::BleDriver;
-use crate::bus::{BusDriver, BusOrder};
-use crate::config::{BusConfig, HostConfig, lost_after};
+use crate::bus::pool::TcpPool;
+use crate::bus::{Bus, BusDriver, BusOrder, Inquiry, Shelf};
+use crate::config::{HostConfig, lost_after};
 use crate::error::{HostBusy, HostError};
 use crate::event::{DeviceEvent, ScaleOrder, SteamerOrder, TagJob};
 use crate::i2c::I2cDriver;
@@ -34,7 +35,7 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// The running host side.
 pub struct Host {
     registry: Arc<Registry>,
-    orders: BTreeMap<Arc<str>, SyncSender<BusOrder>>,
+    orders: BTreeMap<Arc<str>, mpsc::Sender<BusOrder>>,
     scales: BTreeMap<Arc<str>, SyncSender<ScaleJob>>,
     tags: Option<mpsc::Sender<TagJob>>,
     threads: Vec<JoinHandle<()>>,
@@ -104,9 +105,7 @@ impl Host {
             let desk = self.desk(events);
             self.threads.push(spawn(&scale.id, vec![id], driver, desk)?);
         }
-        for bus in &config.bus {
-            self.start_bus(bus, config, profiles, events)?;
-        }
+        self.start_buses(config, profiles, events)?;
         let probes: Vec<_> = config.cabinet.iter().filter(|c| c.w1.is_some()).collect();
         if !probes.is_empty() {
             let driver = W1Driver::new(&config.w1.clone().unwrap_or_default(), &probes);
@@ -131,24 +130,34 @@ impl Host {
         Ok(())
     }
 
-    fn start_bus(
+    /// One thread per serial bus, one for all TCP buses.
+    fn start_buses(
         &mut self,
-        bus: &BusConfig,
         config: &HostConfig,
         profiles: &BTreeMap<String, Profile>,
         events: &mpsc::Sender<DeviceEvent>,
     ) -> Result<(), HostError> {
-        let (sender, orders) = sync_channel(ORDERS_MAX);
-        let driver = BusDriver::new(bus, config, profiles, orders);
-        let devices = driver.devices();
-        if devices.is_empty() {
-            return Ok(());
+        let shelf = Shelf::new(profiles);
+        let mut pool = Vec::new();
+        for bus in &config.bus {
+            let (sender, orders) = mpsc::channel(ORDERS_MAX);
+            let owner = Bus::new(bus, config, &shelf, orders);
+            let devices = owner.devices();
+            if devices.is_empty() {
+                continue;
+            }
+            self.orders.extend(devices.iter().map(|device| (device.clone(), sender.clone())));
+            let desk = self.desk(events);
+            if owner.blocks() {
+                self.threads.push(spawn(&bus.id, devices, BusDriver(owner), desk)?);
+            } else {
+                pool.push((owner, desk));
+            }
         }
-        for steamer in config.steamer.iter().filter(|s| s.bus == bus.id) {
-            self.orders.insert(Arc::from(steamer.id.as_str()), sender.clone());
+        if !pool.is_empty() {
+            let pool = TcpPool(pool);
+            self.threads.push(spawn("modbus-tcp", pool.devices(), pool, self.desk(events))?);
         }
-        let desk = self.desk(events);
-        self.threads.push(spawn(&bus.id, devices, driver, desk)?);
         Ok(())
     }
 
@@ -166,8 +175,8 @@ impl Host {
             return Err(HostBusy::Unknown { class: "tag", device: job.tag.to_string() });
         };
         tags.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => HostBusy::Full { owner: "ble".to_owned() },
-            mpsc::error::TrySendError::Closed(_) => HostBusy::Stopped { owner: "ble".to_owned() },
+            TrySendError::Full(_) => HostBusy::Full { owner: "ble".to_owned() },
+            TrySendError::Closed(_) => HostBusy::Stopped { owner: "ble".to_owned() },
         })
     }
 
@@ -176,14 +185,32 @@ impl Host {
     /// # Errors
     /// Unknown steamer, full queue, or a stopped bus; nothing happens then.
     pub fn command_steamer(&self, device: &str, job: u64, order: SteamerOrder) -> Result<(), HostBusy> {
-        let Some((id, orders)) = self.orders.get_key_value(device) else {
-            return Err(HostBusy::Unknown { class: "steamer", device: device.to_owned() });
-        };
-        let entry = BusOrder { device: id.clone(), job, order };
-        orders.try_send(entry).map_err(|error| match error {
-            TrySendError::Full(_) => HostBusy::Full { owner: device.to_owned() },
-            TrySendError::Disconnected(_) => HostBusy::Stopped { owner: device.to_owned() },
-        })
+        let class = self.registry.class(device);
+        let (id, orders) = self.bus_of(device, "steamer", class == Some(DeviceClass::Steamer))?;
+        orders.try_send(BusOrder::Steamer { device: id, job, order }).map_err(|error| busy(&error, device))
+    }
+
+    /// Reads a device at every address offset that its manual may mean, between the polls of the others. The channel closes
+    /// unanswered when the bus breaks or a newer inquiry takes its place.
+    ///
+    /// # Errors
+    /// Unknown device, one that is not on a Modbus bus, full queue, or a stopped bus; nothing happens then.
+    pub fn inquire(&self, device: &str) -> Result<oneshot::Receiver<Inquiry>, HostBusy> {
+        let (id, orders) = self.bus_of(device, "Modbus device", true)?;
+        let (answer, inquiry) = oneshot::channel();
+        orders.try_send(BusOrder::Inquire { device: id, answer }).map_err(|error| busy(&error, device))?;
+        Ok(inquiry)
+    }
+
+    fn bus_of(
+        &self,
+        device: &str,
+        class: &'static str,
+        fits: bool,
+    ) -> Result<(Arc<str>, &mpsc::Sender<BusOrder>), HostBusy> {
+        let found = self.orders.get_key_value(device).filter(|_| fits);
+        let (id, orders) = found.ok_or_else(|| HostBusy::Unknown { class, device: device.to_owned() })?;
+        Ok((id.clone(), orders))
     }
 
     /// Queues an order for a scale ahead of the next weight; [`crate::DeviceBody::ScaleCommand`] answers it.
@@ -195,8 +222,8 @@ impl Host {
             return Err(HostBusy::Unknown { class: "scale", device: device.to_owned() });
         };
         orders.try_send(ScaleJob { job, order }).map_err(|error| match error {
-            TrySendError::Full(_) => HostBusy::Full { owner: device.to_owned() },
-            TrySendError::Disconnected(_) => HostBusy::Stopped { owner: device.to_owned() },
+            std::sync::mpsc::TrySendError::Full(_) => HostBusy::Full { owner: device.to_owned() },
+            std::sync::mpsc::TrySendError::Disconnected(_) => HostBusy::Stopped { owner: device.to_owned() },
         })
     }
 
@@ -229,6 +256,13 @@ impl Host {
                 tracing::error!("a driver's supervisor panicked");
             }
         }
+    }
+}
+
+fn busy(error: &TrySendError<BusOrder>, device: &str) -> HostBusy {
+    match error {
+        TrySendError::Full(_) => HostBusy::Full { owner: device.to_owned() },
+        TrySendError::Closed(_) => HostBusy::Stopped { owner: device.to_owned() },
     }
 }
 

@@ -39,6 +39,7 @@ mod supervise;
 mod w1;
 mod wire;
 
+pub use bus::{Found, Inquiry};
 pub use config::HostConfig;
 pub use error::{HostBusy, HostError};
 pub use event::{

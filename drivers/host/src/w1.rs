@@ -131,7 +131,8 @@ impl Probe {
         self.unset |= fault.is_some();
         let (contact, fault) = fault.map_or((Contact::Good, None), |(contact, text)| (contact, Some(text)));
         desk.contact(&self.device, &contact);
-        let reading = CabinetReading { value, fault, state: CabinetState::Normal, door_open: None };
+        let reading =
+            CabinetReading { value, fault, state: CabinetState::Normal, door_open: None, alarms: Vec::new() };
         desk.report(&self.device, DeviceBody::Temperature(reading));
     }
 

@@ -2,15 +2,20 @@
 //!
 //! Contract
 //! * An exchange takes at most the time given plus one read slice, whatever the far end sends.
+//! * TCP waits as a task, so that one thread serves many connections; RTU waits in the kernel, on a thread of its own, because
+//!   the silences of the line are shorter than what a timer of a shared thread keeps.
 //! * RTU: nothing of an earlier exchange is read as an answer: after anything but a clean answer the line is drained until
 //!   it has been silent for t3.5. TCP: answers of earlier transactions are recognised by number and skipped.
 //! * [`WireFault::Broken`] means that the wire itself must be reopened; every other fault belongs to the unit.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
-use drv_protocol::modbus::{Exception, ModbusError, Request, Response, rtu, tcp, timing};
+use drv_protocol::modbus::{
+    BROADCAST, Exception, ModbusError, Request, Response, guard_broadcast, rtu, tcp, timing,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout_at;
 
 use crate::config::{BusConfig, BusKind};
 use crate::serial::{Line, OpenPort};
@@ -23,6 +28,8 @@ const ADDRESSES_MAX: usize = 4;
 const DRAIN_MAX: Duration = Duration::from_millis(100);
 /// Silence that user space can measure at all.
 const QUIET_MIN: Duration = Duration::from_millis(2);
+/// Time that devices get to carry out a broadcast (Modbus over Serial Line V1.02, 2.4.1: 100 to 200 ms).
+const BROADCAST_DELAY: Duration = Duration::from_millis(150);
 
 /// Why an exchange gave no response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +64,19 @@ pub(crate) enum WireConfig {
 }
 
 impl WireConfig {
+    /// The wire must be waited for on a thread of its own.
+    pub(crate) const fn blocks(&self) -> bool {
+        matches!(self, Self::Rtu(..))
+    }
+
+    /// How long the line is taken by a read of `count` addresses and its answer, the silences included.
+    pub(crate) fn exchange_ms(&self, count: u16) -> u64 {
+        let Self::Rtu(line, gap) = self else { return 1 };
+        let bytes = rtu::FRAME_BYTES_MIN + 4 + rtu::FRAME_BYTES_MIN + 1 + 2 * usize::from(count);
+        let gap = u64::try_from(gap.as_micros()).unwrap_or(u64::MAX);
+        timing::transmission_us(line.baud, bytes).saturating_add(gap.saturating_mul(2)).div_ceil(1_000)
+    }
+
     pub(crate) fn new(bus: &BusConfig) -> Self {
         let turnaround = Duration::from_millis(bus.turnaround_ms.into());
         match bus.kind {
@@ -76,10 +96,10 @@ impl WireConfig {
         }
     }
 
-    pub(crate) fn open(&self) -> Result<Wire, String> {
+    pub(crate) async fn open(&self) -> Result<Wire, String> {
         let (link, gap) = match self {
             Self::Rtu(line, gap) => (Link::Rtu { port: line.open()?, dirty: true }, *gap),
-            Self::Tcp(address, gap) => (Link::Tcp { stream: connect(address)?, transaction: 0 }, *gap),
+            Self::Tcp(address, gap) => (Link::Tcp { stream: connect(address).await?, transaction: 0 }, *gap),
         };
         Ok(Wire { link, gap, idle_since: Instant::now() })
     }
@@ -99,18 +119,38 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Sends a request and waits for its answer.
-    pub(crate) fn exchange(&mut self, unit: u8, request: &Request, timeout: Duration) -> Exchange {
-        let wait = (self.idle_since + self.gap).saturating_duration_since(Instant::now());
-        if !wait.is_zero() {
-            std::thread::sleep(wait);
+    ///
+    /// Unit 0 is refused, for reads always and for writes unless `broadcast` allows it; a broadcast has no answer.
+    pub(crate) async fn exchange(
+        &mut self,
+        unit: u8,
+        request: &Request,
+        timeout: Duration,
+        broadcast: bool,
+    ) -> Exchange {
+        let mut exchange =
+            Exchange { sent: Vec::new(), received: Vec::new(), outcome: Err(WireFault::Silent) };
+        if let Err(error) = guard_broadcast(unit, request, broadcast) {
+            exchange.outcome = Err(fault(&error));
+            return exchange;
         }
-        let exchange = match &mut self.link {
-            Link::Rtu { port, dirty } => rtu_exchange(port, dirty, self.gap, unit, request, timeout),
+        let wait = (self.idle_since + self.gap).saturating_duration_since(Instant::now());
+        let outcome = match &mut self.link {
+            Link::Rtu { port, dirty } => {
+                if !wait.is_zero() {
+                    std::thread::sleep(wait);
+                }
+                rtu_exchange(port, dirty, self.gap, unit, request, timeout, &mut exchange)
+            }
             Link::Tcp { stream, transaction } => {
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
                 *transaction = transaction.wrapping_add(1);
-                tcp_exchange(stream, *transaction, unit, request, timeout)
+                tcp_exchange(stream, *transaction, unit, request, timeout, &mut exchange).await
             }
         };
+        exchange.outcome = outcome;
         self.idle_since = Instant::now();
         exchange
     }
@@ -120,6 +160,7 @@ fn fault(error: &ModbusError) -> WireFault {
     match error {
         ModbusError::Exception(Exception::GatewayTarget) => WireFault::Silent,
         ModbusError::Exception(exception) => WireFault::Refused(exception.to_string()),
+        ModbusError::Broadcast { .. } => WireFault::Refused(error.to_string()),
         other => WireFault::Malformed(other.to_string()),
     }
 }
@@ -131,42 +172,41 @@ fn rtu_exchange(
     unit: u8,
     request: &Request,
     timeout: Duration,
-) -> Exchange {
-    let mut exchange = Exchange { sent: Vec::new(), received: Vec::new(), outcome: Err(WireFault::Silent) };
-    let mut step = |exchange: &mut Exchange| -> Result<Response, WireFault> {
-        if *dirty {
-            drain(port, gap.max(QUIET_MIN)).map_err(WireFault::Broken)?;
+    exchange: &mut Exchange,
+) -> Result<Response, WireFault> {
+    if *dirty {
+        drain(port, gap.max(QUIET_MIN)).map_err(WireFault::Broken)?;
+    }
+    *dirty = true;
+    exchange.sent = rtu::encode_request(unit, request).map_err(|e| fault(&e))?;
+    port.discard_input().map_err(WireFault::Broken)?;
+    port.send(&exchange.sent).map_err(WireFault::Broken)?;
+    if unit == BROADCAST {
+        std::thread::sleep(BROADCAST_DELAY);
+        return Ok(Response::Written);
+    }
+    let deadline = Instant::now() + timeout;
+    let mut buffer = [0u8; rtu::FRAME_BYTES_MAX];
+    loop {
+        let count = port.receive(&mut buffer, deadline).map_err(WireFault::Broken)?;
+        exchange.received.extend(buffer.get(..count).unwrap_or_default());
+        exchange.received.truncate(rtu::FRAME_BYTES_MAX);
+        if let Some(len) = rtu::response_len(&exchange.received)
+            && let Some(frame) = exchange.received.get(..len)
+        {
+            let response = rtu::decode_response(unit, request, frame).map_err(|e| fault(&e));
+            *dirty = exchange.received.len() != len || matches!(response, Err(WireFault::Malformed(_)));
+            return response;
         }
-        *dirty = true;
-        exchange.sent = rtu::encode_request(unit, request).map_err(|e| fault(&e))?;
-        port.discard_input().map_err(WireFault::Broken)?;
-        port.send(&exchange.sent).map_err(WireFault::Broken)?;
-        let deadline = Instant::now() + timeout;
-        let mut buffer = [0u8; rtu::FRAME_BYTES_MAX];
-        loop {
-            let count = port.receive(&mut buffer, deadline).map_err(WireFault::Broken)?;
-            exchange.received.extend(buffer.get(..count).unwrap_or_default());
-            exchange.received.truncate(rtu::FRAME_BYTES_MAX);
-            if let Some(len) = rtu::response_len(&exchange.received)
-                && let Some(frame) = exchange.received.get(..len)
-            {
-                let response = rtu::decode_response(unit, request, frame).map_err(|e| fault(&e));
-                *dirty = exchange.received.len() != len || matches!(response, Err(WireFault::Malformed(_)));
-                return response;
+        if exchange.received.len() >= rtu::FRAME_BYTES_MAX || Instant::now() >= deadline {
+            if exchange.received.is_empty() {
+                return Err(WireFault::Silent);
             }
-            if exchange.received.len() >= rtu::FRAME_BYTES_MAX || Instant::now() >= deadline {
-                if exchange.received.is_empty() {
-                    return Err(WireFault::Silent);
-                }
-                let error = rtu::decode_response(unit, request, &exchange.received).err();
-                let reason = error.map_or_else(|| "answer without an end".to_owned(), |e| e.to_string());
-                return Err(WireFault::Malformed(reason));
-            }
+            let error = rtu::decode_response(unit, request, &exchange.received).err();
+            let reason = error.map_or_else(|| "answer without an end".to_owned(), |e| e.to_string());
+            return Err(WireFault::Malformed(reason));
         }
-    };
-    let outcome = step(&mut exchange);
-    exchange.outcome = outcome;
-    exchange
+    }
 }
 
 /// Reads until the line has been silent for `quiet`, for at most [`DRAIN_MAX`].
@@ -181,70 +221,70 @@ fn drain(port: &mut OpenPort, quiet: Duration) -> Result<(), String> {
     Ok(())
 }
 
-fn connect(address: &str) -> Result<TcpStream, String> {
-    let found = address.to_socket_addrs().map_err(|e| format!("{address}: {e}"))?;
-    let mut last = format!("{address}: no address");
-    for candidate in found.take(ADDRESSES_MAX) {
-        match TcpStream::connect_timeout(&candidate, CONNECT_TIMEOUT) {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(|e| format!("{address}: {e}"))?;
-                return Ok(stream);
+async fn connect(address: &str) -> Result<TcpStream, String> {
+    let attempt = async {
+        let found = lookup_host(address).await.map_err(|e| format!("{address}: {e}"))?;
+        let mut last = format!("{address}: no address");
+        for candidate in found.take(ADDRESSES_MAX) {
+            match TcpStream::connect(candidate).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true).map_err(|e| format!("{address}: {e}"))?;
+                    return Ok(stream);
+                }
+                Err(e) => last = format!("{address}: {e}"),
             }
-            Err(e) => last = format!("{address}: {e}"),
         }
-    }
-    Err(last)
+        Err(last)
+    };
+    let limited = tokio::time::timeout(CONNECT_TIMEOUT, attempt).await;
+    limited.unwrap_or_else(|_| Err(format!("{address}: no connection within {CONNECT_TIMEOUT:?}")))
 }
 
-fn tcp_exchange(
+async fn tcp_exchange(
     stream: &mut TcpStream,
     transaction: u16,
     unit: u8,
     request: &Request,
     timeout: Duration,
-) -> Exchange {
-    let mut exchange = Exchange { sent: Vec::new(), received: Vec::new(), outcome: Err(WireFault::Silent) };
-    let mut step = |exchange: &mut Exchange| -> Result<Response, WireFault> {
-        exchange.sent = tcp::encode_request(transaction, unit, request).map_err(|e| fault(&e))?;
-        let deadline = Instant::now() + timeout;
-        stream.set_write_timeout(Some(timeout)).map_err(|e| WireFault::Broken(e.to_string()))?;
-        stream.write_all(&exchange.sent).map_err(|e| WireFault::Broken(format!("write: {e}")))?;
-        loop {
-            exchange.received.clear();
-            tcp_frame(stream, &mut exchange.received, deadline)?;
-            match tcp::decode_response(transaction, unit, request, &exchange.received) {
-                // The late answer of an earlier request: skip it, the deadline bounds how many.
-                Err(ModbusError::Transaction { .. }) => {}
-                other => return other.map_err(|e| fault(&e)),
-            }
+    exchange: &mut Exchange,
+) -> Result<Response, WireFault> {
+    exchange.sent = tcp::encode_request(transaction, unit, request).map_err(|e| fault(&e))?;
+    let deadline = tokio::time::Instant::now() + timeout;
+    match timeout_at(deadline, stream.write_all(&exchange.sent)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(WireFault::Broken(format!("write: {error}"))),
+        Err(_) => return Err(WireFault::Broken("write: the far end takes nothing".to_owned())),
+    }
+    if unit == BROADCAST {
+        tokio::time::sleep(BROADCAST_DELAY).await;
+        return Ok(Response::Written);
+    }
+    loop {
+        exchange.received.clear();
+        match timeout_at(deadline, tcp_frame(stream, &mut exchange.received)).await {
+            Ok(outcome) => outcome?,
+            // The stream has lost its framing when the deadline falls inside a frame.
+            Err(_) if exchange.received.is_empty() => return Err(WireFault::Silent),
+            Err(_) => return Err(WireFault::Broken("deadline inside a frame".to_owned())),
         }
-    };
-    let outcome = step(&mut exchange);
-    exchange.outcome = outcome;
-    exchange
+        match tcp::decode_response(transaction, unit, request, &exchange.received) {
+            // The late answer of an earlier request: skip it, the deadline bounds how many.
+            Err(ModbusError::Transaction { .. }) => {}
+            other => return other.map_err(|e| fault(&e)),
+        }
+    }
 }
 
-/// Reads exactly one frame. A deadline inside a frame breaks the wire: the stream has lost its framing.
-fn tcp_frame(stream: &mut TcpStream, frame: &mut Vec<u8>, deadline: Instant) -> Result<(), WireFault> {
+/// Reads exactly one frame.
+async fn tcp_frame(stream: &mut TcpStream, frame: &mut Vec<u8>) -> Result<(), WireFault> {
     let mut need = tcp::HEADER_BYTES;
     let mut buffer = [0u8; tcp::FRAME_BYTES_MAX];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            let broken = WireFault::Broken("deadline inside a frame".to_owned());
-            return Err(if frame.is_empty() { WireFault::Silent } else { broken });
-        }
-        stream.set_read_timeout(Some(left)).map_err(|e| WireFault::Broken(e.to_string()))?;
-        let room = buffer.get_mut(..need - frame.len()).unwrap_or_default();
-        match stream.read(room) {
+        let room = buffer.get_mut(..need.saturating_sub(frame.len())).unwrap_or_default();
+        match stream.read(room).await {
             Ok(0) => return Err(WireFault::Broken("closed by the far end".to_owned())),
             Ok(count) => frame.extend(buffer.get(..count).unwrap_or_default()),
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                ) => {}
-            Err(e) => return Err(WireFault::Broken(format!("read: {e}"))),
+            Err(error) => return Err(WireFault::Broken(format!("read: {error}"))),
         }
         match tcp::frame_len(frame).map_err(|e| WireFault::Broken(e.to_string()))? {
             Some(len) if frame.len() >= len => return Ok(()),

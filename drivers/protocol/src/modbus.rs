@@ -3,8 +3,14 @@
 //! Contract: a response is only ever read against the request it answers; unit, function, length, echo and checksum
 //! must all agree. Encoding refuses what the protocol cannot carry. Frames are bounded by the protocol's own sizes.
 //!
+//! The codec is our own, though `tokio-modbus` and `rmodbus` exist: it is small, shared with the firmware and with the simulated
+//! devices, bounds every answer by the request it belongs to, and keeps the offending bytes as evidence. `tokio-modbus` brings
+//! a client per connection without the broken frame's bytes and without the line's silences; `rmodbus` leaves them to its
+//! caller as well. Both ends are tested against pymodbus and mbpoll instead.
+//!
 //! * [`rtu`]: unit, PDU, CRC-16 low byte first; silent gaps in [`timing`].
 //! * [`tcp`]: MBAP header, PDU.
+//! * [`schedule`]: whom a bus asks next, and how little mute units cost it.
 
 use alloc::vec::Vec;
 
@@ -12,6 +18,7 @@ use crate::evidence::Evidence;
 
 mod pdu;
 pub mod rtu;
+pub mod schedule;
 pub mod tcp;
 pub mod timing;
 
@@ -294,6 +301,12 @@ pub enum ModbusError {
         /// The frame.
         bytes: Evidence,
     },
+    /// Unit 0 is everybody: nobody answers a read there, and a write changes every device of the bus.
+    #[error("{what} to unit 0 (everybody) refused")]
+    Broadcast {
+        /// A read, or a write that the profile does not allow.
+        what: &'static str,
+    },
     /// A count, value or address range that the protocol cannot carry.
     #[error("{what} out of range: {found}, at most {most}")]
     Range {
@@ -315,9 +328,21 @@ impl ModbusError {
     pub const fn may_retry(&self) -> bool {
         match self {
             Self::Exception(exception) => exception.may_retry(),
-            Self::Range { .. } => false,
+            Self::Range { .. } | Self::Broadcast { .. } => false,
             _ => true,
         }
+    }
+}
+
+/// Guards the broadcast address: reads never go there, writes only where `writes_allowed`.
+///
+/// # Errors
+/// [`ModbusError::Broadcast`].
+pub const fn guard_broadcast(unit: u8, request: &Request, writes_allowed: bool) -> Result<(), ModbusError> {
+    match (unit, request.is_write()) {
+        (BROADCAST, false) => Err(ModbusError::Broadcast { what: "a read" }),
+        (BROADCAST, true) if !writes_allowed => Err(ModbusError::Broadcast { what: "a write" }),
+        _ => Ok(()),
     }
 }
 

@@ -34,8 +34,11 @@ impl Arguments {
 
     /// Deadline of one request.
     pub(crate) fn timeout(&self) -> Duration {
-        let long = matches!(self.command, Command::Ledger(_) | Command::Statement(_));
-        let usual = if long { 600 } else { 10 };
+        let usual = match self.command {
+            Command::Ledger(_) | Command::Statement(_) => 600,
+            Command::Device(DeviceCommand::Probe { .. }) => 60,
+            _ => 10,
+        };
         Duration::from_secs(u64::from(self.timeout.unwrap_or(usual)))
     }
 }
@@ -129,6 +132,11 @@ pub(crate) enum DeviceCommand {
         grams: Option<i64>,
         #[command(flatten)]
         by: By,
+    },
+    /// Reads a Modbus device at each address offset its manual may mean, and says which is plausible; writes nothing
+    Probe {
+        /// Its id
+        id: String,
     },
 }
 

@@ -140,6 +140,11 @@ impl Session {
             DeviceCommand::Tare { id, grams, by } => {
                 return self.scale(id, ScaleOrder::Tare, *grams, by).await;
             }
+            DeviceCommand::Probe { id } => {
+                let reply =
+                    self.client.post(&format!("/v1/devices/{}/probe", segment(id)), &Empty {}, None).await?;
+                self.print(&reply, |probe: &edge_api::DeviceProbe| show::probe(probe, color))?;
+            }
         }
         Ok(Exit::Ok)
     }

@@ -25,8 +25,10 @@ macro_rules! line {
     };
 }
 
+mod probe;
 mod shared;
 
+pub(crate) use probe::probe;
 pub(crate) use shared::*;
 
 /// `edgectl status`.

@@ -7,7 +7,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use hil_bench::{codec, ledger, sync};
+use hil_bench::{codec, ledger, poll, sync};
 use hil_demo::{Options, crash};
 use hil_storesim::cli::{self, Sim};
 use hil_xtask::{setup, suite, tidy, workspace_root};
@@ -98,6 +98,18 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// The agent polling 150 Modbus TCP units and 32 on one line, 5 of them mute: jitter, CPU, memory, writes, start.
+    Poll {
+        /// Prints one JSON line instead of text.
+        #[arg(long)]
+        json: bool,
+        /// How long each of the two measurements takes.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..=3_600))]
+        seconds: u64,
+        /// Folder with `edge-agent`; without it a release build is made and measured.
+        #[arg(long)]
+        programs: Option<PathBuf>,
+    },
     /// Settlement end to end: bytes per event, rates against bare inserts, catch-up on a slow link, memory.
     Sync {
         /// Prints one JSON line instead of text.
@@ -155,6 +167,10 @@ fn run(task: Task) -> Result<bool> {
         }
         Task::Bench { what: Bench::Codec { json } } => codec::codec(json).map(|()| true),
         Task::Bench { what: Bench::Ledger { json } } => ledger::ledger(&root, json).map(|()| true),
+        Task::Bench { what: Bench::Poll { json, seconds, programs } } => {
+            let programs = programs.map_or_else(|| build_release(&root), Ok)?;
+            poll::poll(&poll::Options { programs, profiles: root.join("configs/devices"), seconds, json })
+        }
         Task::Bench { what: Bench::Sync { json, programs, only } } => {
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             sync::sync(&root, &programs, json, &only)
@@ -199,4 +215,21 @@ fn build(root: &Path) -> Result<PathBuf> {
         bail!("the programs under test do not build");
     }
     Ok(myself.parent().context("this program lies in no folder")?.to_owned())
+}
+
+/// Builds the agent as it is shipped, for numbers that are about the product, and says in which folder it is.
+fn build_release(root: &Path) -> Result<PathBuf> {
+    let myself = std::env::current_exe().context("the path of this program")?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(root)
+        .args(["build", "--quiet", "--release", "-p", "edge-agent"])
+        .stdin(Stdio::null())
+        .status()
+        .context("cargo build does not start")?;
+    if !status.success() {
+        bail!("the agent does not build");
+    }
+    let target = myself.parent().and_then(Path::parent).context("this program lies in no target folder")?;
+    Ok(target.join("release"))
 }

@@ -18,6 +18,7 @@ const PACKAGES: &[Package] = &[
     ("mosquitto", || hil_rig::processes::find_program("mosquitto").is_some()),
     ("postgresql", || hil_rig::postgres::find_server_program("initdb").is_some()),
     ("postgresql-client", || hil_rig::postgres::find_server_program("psql").is_some()),
+    ("mbpoll", || hil_rig::processes::find_program("mbpoll").is_some()),
     ("dbus", || hil_rig::processes::find_program("dbus-daemon").is_some()),
     ("owserver", || hil_rig::processes::find_program("owserver").is_some()),
     ("ow-shell", || hil_rig::processes::find_program("owread").is_some()),

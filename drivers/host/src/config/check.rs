@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drv_protocol::ds18b20::Family;
 use drv_protocol::i2c::Probe;
-use drv_protocol::profile::Profile;
+use drv_protocol::profile::{Class, OFFSETS, Profile};
 use drv_protocol::scales;
 
 use super::{BusKind, CabinetConfig, DEVICES_MAX, HostConfig, W1Config};
@@ -26,6 +26,9 @@ impl HostConfig {
             let at = At { table: "steamer", id: &steamer.id };
             self.check_bus_ref(at, &steamer.bus, steamer.unit)?;
             check_profile(at, &steamer.profile, profiles)?;
+            if let Some(profile) = profiles.get(&steamer.profile).filter(|p| p.class != Class::Steamer) {
+                return Err(at.fault("profile", "a profile of class steamer", &profile.name));
+            }
             at.range("poll_ms", u64::from(steamer.poll_ms), 10, 3_600_000)?;
         }
         self.check_units(profiles)?;
@@ -129,7 +132,8 @@ impl HostConfig {
         match (modbus, &cabinet.w1, &cabinet.i2c, &cabinet.ble) {
             ((Some(bus), Some(unit), Some(profile)), None, None, None) => {
                 self.check_bus_ref(at, bus, unit)?;
-                check_profile(at, profile, profiles)
+                check_profile(at, profile, profiles)?;
+                check_use(at, profiles.get(profile), cabinet.address_offset)
             }
             ((None, None, None), Some(sensor), None, None) if is_sensor_name(sensor) => Ok(()),
             ((None, None, None), Some(sensor), None, None) => Err(at.fault(
@@ -290,6 +294,24 @@ fn check_profile(at: At<'_>, name: &str, profiles: &BTreeMap<String, Profile>) -
     }
     let known = profiles.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     Err(at.fault("profile", &format!("one of: {known}"), name))
+}
+
+/// A cabinet is read with a cabinet's profile, at addresses that exist.
+fn check_use(at: At<'_>, profile: Option<&Profile>, offset: Option<i32>) -> Result<(), HostError> {
+    let Some(profile) = profile else { return Ok(()) };
+    if !profile.class.serves_cabinet() {
+        return Err(at.fault("profile", "a profile of class cabinet, probe or controller", &profile.name));
+    }
+    let Some(address_offset) = offset else { return Ok(()) };
+    if !OFFSETS.contains(&address_offset) {
+        return Err(at.fault("address_offset", "-1 or 0", &address_offset.to_string()));
+    }
+    let moved = Profile { address_offset, ..profile.clone() };
+    let lost = moved.registers.iter().find(|register| moved.wire_address(register.address).is_none());
+    lost.map_or(Ok(()), |register| {
+        let expected = format!("an offset that leaves address {} on the wire", register.address);
+        Err(at.fault("address_offset", &expected, &address_offset.to_string()))
+    })
 }
 
 /// A sensor folder name must not be a path: it is joined to the 1-Wire root.

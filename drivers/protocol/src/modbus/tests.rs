@@ -205,3 +205,13 @@ proptest! {
         prop_assert!(rtu::decode_request(&frame).is_err());
     }
 }
+
+#[test]
+fn nobody_is_read_and_nothing_written_at_the_broadcast_address_by_accident() {
+    let read = Request::Read { table: Table::Holding, address: 0, count: 1 };
+    let write = Request::WriteRegister { address: 0, value: 1 };
+    assert!(matches!(guard_broadcast(0, &read, true), Err(ModbusError::Broadcast { .. })));
+    assert!(matches!(guard_broadcast(0, &write, false), Err(ModbusError::Broadcast { .. })));
+    assert_eq!(guard_broadcast(0, &write, true), Ok(()));
+    assert_eq!(guard_broadcast(1, &write, false).and(guard_broadcast(247, &read, false)), Ok(()));
+}

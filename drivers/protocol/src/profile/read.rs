@@ -1,69 +1,14 @@
-//! From a profile to reads, and from words to values.
+//! From words to values.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 
-use super::schema::{CabinetState, Kind, Profile, Register, Role, WordOrder};
-use crate::modbus::{Request, Response, Table};
+use super::device::Alarm;
+use super::poll::Image;
+use super::schema::{CabinetState, Kind, Profile, Ratio, Register, Role, WordOrder};
 use crate::unit::MilliCelsius;
 
-/// One read of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Poll {
-    /// Which unit of the bus, counted from the device's own.
-    pub unit_offset: u8,
-    /// The address space.
-    pub table: Table,
-    /// The first wire address.
-    pub address: u16,
-    /// How many addresses.
-    pub count: u16,
-    /// Every value read is optional: a refusal harms nothing else.
-    pub optional: bool,
-}
-
-impl Poll {
-    /// The request to send.
-    #[must_use]
-    pub const fn request(&self) -> Request {
-        Request::Read { table: self.table, address: self.address, count: self.count }
-    }
-}
-
-/// What has been read of a device so far, by unit, table and wire address.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Image {
-    words: BTreeMap<(u8, Table, u16), u16>,
-}
-
-impl Image {
-    /// An image without any word.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes the answer to a poll. Words beyond the poll's count are ignored.
-    pub fn absorb(&mut self, poll: &Poll, response: &Response) {
-        let words: Vec<u16> = match response {
-            Response::Registers(words) => words.clone(),
-            Response::Bits(bits) => bits.iter().map(|bit| u16::from(*bit)).collect(),
-            Response::Written => return,
-        };
-        for (index, word) in (0..poll.count).zip(words) {
-            self.put(poll.unit_offset, poll.table, poll.address.wrapping_add(index), word);
-        }
-    }
-
-    /// Sets one word.
-    pub fn put(&mut self, unit_offset: u8, table: Table, wire_address: u16, word: u16) {
-        self.words.insert((unit_offset, table, wire_address), word);
-    }
-
-    fn word(&self, register: &Register, wire_address: u16) -> Option<u16> {
-        self.words.get(&(register.unit_offset, register.table, wire_address)).copied()
-    }
-}
+/// The most decimal places a device may report.
+pub const DECIMALS_MAX: u32 = 3;
 
 /// A value that passed its profile's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +30,22 @@ pub enum ValueFault {
     Reported {
         /// The raw value.
         raw: i64,
+    },
+    /// The device is set up in a way that makes its numbers mean something else.
+    #[error("`{name:?}` is {raw}, expected {expected}")]
+    Unmet {
+        /// The register of the requirement.
+        name: Role,
+        /// What it says.
+        raw: i64,
+        /// What it must say.
+        expected: i64,
+    },
+    /// A number of decimal places that no display has.
+    #[error("{places} decimal places, at most {DECIMALS_MAX}")]
+    Decimals {
+        /// What the device says.
+        places: i64,
     },
     /// Physically impossible.
     #[error("{milli} milli-units (raw {raw}) outside {min}..={max}")]
@@ -163,38 +124,38 @@ pub struct CabinetView {
 }
 
 impl Profile {
-    /// The reads that fetch every value, neighbours merged, in ascending order. Optional values are read apart.
-    #[must_use]
-    pub fn plan(&self) -> Vec<Poll> {
-        let mut wanted: Vec<Poll> = self
-            .registers
-            .iter()
-            .filter_map(|register| {
-                Some(Poll {
-                    unit_offset: register.unit_offset,
-                    table: register.table,
-                    address: self.wire_address(register.address)?,
-                    count: register.kind.words(),
-                    optional: register.optional,
-                })
-            })
-            .collect();
-        wanted.sort_by_key(|poll| (poll.unit_offset, poll.table, poll.optional, poll.address, poll.count));
-        let mut polls: Vec<Poll> = Vec::new();
-        for next in wanted {
-            match polls.last_mut().and_then(|last| merged(*last, next, self).map(|poll| (last, poll))) {
-                Some((last, poll)) => *last = poll,
-                None => polls.push(next),
-            }
-        }
-        polls
-    }
-
     /// Every value of the profile, decoded from what was read.
     #[must_use]
     pub fn decode(&self, image: &Image) -> Values {
-        let rows = self.registers.iter().map(|register| (register.name, self.value(register, image)));
+        let unmet = self.requirements.iter().find_map(|requirement| {
+            let raw = self.register(requirement.name).and_then(|register| self.raw(register, image));
+            match raw {
+                None => Some(ValueFault::Missing),
+                Some(raw) if raw != requirement.raw => {
+                    Some(ValueFault::Unmet { name: requirement.name, raw, expected: requirement.raw })
+                }
+                Some(_) => None,
+            }
+        });
+        let rows = self.registers.iter().map(|register| {
+            let value = self.value(register, image);
+            let value = match unmet {
+                Some(fault) if register.name.is_temperature() => value.and(Err(fault)),
+                _ => value,
+            };
+            (register.name, value)
+        });
         Values { rows: rows.collect() }
+    }
+
+    /// The alarms that the device raises, as far as they were read.
+    pub fn raised<'a>(&'a self, image: &'a Image) -> impl Iterator<Item = &'a Alarm> + 'a {
+        self.alarms.iter().filter(|alarm| {
+            let word = self
+                .wire_address(alarm.address)
+                .and_then(|address| image.word(alarm.unit_offset, alarm.table, address));
+            word.is_some_and(|word| word & alarm.mask != 0)
+        })
     }
 
     /// What the values say about a cabinet.
@@ -226,7 +187,8 @@ impl Profile {
             return Err(ValueFault::Reported { raw });
         }
         let Some(scale) = register.scale_milli else { return Ok(Value { raw, milli: None }) };
-        let milli = scaled(raw, scale.num, scale.den);
+        let places = if register.decimals { self.places(image)? } else { 0 };
+        let milli = register.scaled(raw, scale, places);
         let min = register.min_milli.unwrap_or(i64::MIN);
         let max = register.max_milli.unwrap_or(i64::MAX);
         if (min..=max).contains(&milli) {
@@ -236,46 +198,70 @@ impl Profile {
         }
     }
 
+    fn places(&self, image: &Image) -> Result<u32, ValueFault> {
+        let point = self.register(Role::DecimalPoint).ok_or(ValueFault::Missing)?;
+        let places = self.raw(point, image).ok_or(ValueFault::Missing)?;
+        let known = u32::try_from(places).ok().filter(|places| *places <= DECIMALS_MAX);
+        known.ok_or(ValueFault::Decimals { places })
+    }
+
     fn raw(&self, register: &Register, image: &Image) -> Option<i64> {
         let address = self.wire_address(register.address)?;
-        let first = image.word(register, address)?;
-        match register.kind {
-            Kind::S16 => Some(i64::from(first.cast_signed())),
-            Kind::U16 => Some(i64::from(first)),
+        let first = image.word(register.unit_offset, register.table, address)?;
+        let second = match register.kind.words() {
+            1 => 0,
+            _ => image.word(register.unit_offset, register.table, address.checked_add(1)?)?,
+        };
+        Some(register.raw_of([first, second]))
+    }
+}
+
+impl Register {
+    /// The raw number that the words of its addresses mean; the second counts for 32-bit values only.
+    pub(super) fn raw_of(&self, [first, second]: [u16; 2]) -> i64 {
+        match self.kind {
+            Kind::S16 => i64::from(first.cast_signed()),
+            Kind::U16 => i64::from(first),
             Kind::Bits => {
-                let mask = u32::MAX.checked_shr(32 - u32::from(register.width)).unwrap_or(0);
-                let bits = u32::from(first).checked_shr(u32::from(register.shift)).unwrap_or(0) & mask;
-                Some(i64::from(if register.inverted { !bits & mask } else { bits }))
+                let mask = u32::MAX.checked_shr(32 - u32::from(self.width)).unwrap_or(0);
+                let bits = u32::from(first).checked_shr(u32::from(self.shift)).unwrap_or(0) & mask;
+                i64::from(if self.inverted { !bits & mask } else { bits })
             }
             Kind::S32 | Kind::U32 => {
-                let second = image.word(register, address.checked_add(1)?)?;
-                let (high, low) = match register.word_order {
+                let (high, low) = match self.word_order {
                     WordOrder::HighFirst => (first, second),
                     WordOrder::LowFirst => (second, first),
                 };
                 let wide = u32::from(high) << 16 | u32::from(low);
-                let signed = register.kind == Kind::S32;
-                Some(if signed { i64::from(wide.cast_signed()) } else { i64::from(wide) })
+                if self.kind == Kind::S32 { i64::from(wide.cast_signed()) } else { i64::from(wide) }
             }
         }
     }
-}
 
-/// Both polls as one, where the profile's merge rule allows it.
-fn merged(last: Poll, next: Poll, profile: &Profile) -> Option<Poll> {
-    let same = (last.unit_offset, last.table, last.optional) == (next.unit_offset, next.table, next.optional);
-    let last_end = u32::from(last.address) + u32::from(last.count);
-    let next_end = u32::from(next.address) + u32::from(next.count);
-    let gap = u32::from(next.address).saturating_sub(last_end);
-    let count = u16::try_from(next_end.max(last_end) - u32::from(last.address)).ok()?;
-    let fits = count <= profile.merge.count_max && gap <= u32::from(profile.merge.gap_max);
-    (same && !last.optional && fits).then_some(Poll { count, ..last })
-}
+    /// The raw numbers its type can hold, faults included.
+    #[must_use]
+    pub fn raw_range(&self) -> (i64, i64) {
+        match self.kind {
+            Kind::S16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+            Kind::U16 => (0, i64::from(u16::MAX)),
+            Kind::S32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            Kind::U32 => (0, i64::from(u32::MAX)),
+            Kind::Bits => (0, (1i64 << self.width.min(16)) - 1),
+        }
+    }
 
-/// `raw × num / den`, rounded half away from zero. Wide arithmetic: 32-bit raw times 32-bit factor cannot overflow.
-fn scaled(raw: i64, num: i32, den: i32) -> i64 {
-    let product = raw.saturating_mul(i64::from(num));
-    divide_rounded(product, i64::from(den.max(1)))
+    /// What may be written, in thousandths of the unit.
+    #[must_use]
+    pub fn write_range(&self) -> (i64, i64) {
+        let min = self.write_min_milli.or(self.min_milli).unwrap_or(i64::MIN);
+        (min, self.write_max_milli.or(self.max_milli).unwrap_or(i64::MAX))
+    }
+
+    /// `raw x num / (den x 10^places)`, rounded half away from zero. 32-bit raw times 32-bit factor cannot overflow.
+    pub(super) fn scaled(&self, raw: i64, scale: Ratio, places: u32) -> i64 {
+        let by = i64::from(scale.den.max(1)).saturating_mul(10i64.saturating_pow(places.min(DECIMALS_MAX)));
+        divide_rounded(raw.saturating_mul(i64::from(scale.num)), by)
+    }
 }
 
 pub(super) fn divide_rounded(value: i64, by: i64) -> i64 {

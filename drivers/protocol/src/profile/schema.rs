@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::device::{Alarm, Match, Requirement, Transport, WriteExample};
 use crate::modbus::Table;
 
 /// What a device is used as.
@@ -17,6 +18,16 @@ pub enum Class {
     Steamer,
     /// A bare temperature probe.
     Probe,
+    /// A temperature controller (PID) in whatever appliance.
+    Controller,
+}
+
+impl Class {
+    /// A device of this class can be configured as a cabinet.
+    #[must_use]
+    pub const fn serves_cabinet(self) -> bool {
+        !matches!(self, Self::Steamer)
+    }
 }
 
 /// What a register means.
@@ -49,6 +60,56 @@ pub enum Role {
     OverTemperature,
     /// Relative humidity.
     Humidity,
+    /// A second probe; what it measures depends on the installation.
+    SecondProbe,
+    /// A third probe.
+    ThirdProbe,
+    /// The device says that the watched probe fails.
+    SensorFault,
+    /// A defrost is running.
+    Defrosting,
+    /// Temperatures are shown and sent in degrees Fahrenheit.
+    Fahrenheit,
+    /// How many decimal places the device's numbers have at present; see [`Register::decimals`].
+    DecimalPoint,
+    /// Seconds since the device started.
+    Uptime,
+    /// The device's own upper alarm limit.
+    HighLimit,
+    /// The device's own lower alarm limit.
+    LowLimit,
+    /// How long a limit must be exceeded before the device raises its own alarm.
+    AlarmDelay,
+    /// How often the device samples.
+    SamplePeriod,
+}
+
+impl Role {
+    /// A temperature: it needs a scale and a physical range, and is withheld where a [`Requirement`] fails.
+    #[must_use]
+    pub const fn is_temperature(self) -> bool {
+        matches!(
+            self,
+            Self::Temperature
+                | Self::CoreTemperature
+                | Self::SetPoint
+                | Self::SecondProbe
+                | Self::ThirdProbe
+                | Self::HighLimit
+                | Self::LowLimit
+        )
+    }
+}
+
+/// How often a value is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PollClass {
+    /// At every visit.
+    #[default]
+    Fast,
+    /// At every [`Profile::slow_every`]-th visit.
+    Slow,
 }
 
 /// How words become a raw integer.
@@ -139,9 +200,21 @@ pub struct Register {
     /// The order of a 32-bit value's registers.
     #[serde(default)]
     pub word_order: WordOrder,
+    /// The value is divided by ten once per decimal place that [`Role::DecimalPoint`] says; `scale_milli` is for none.
+    #[serde(default)]
+    pub decimals: bool,
     /// The value may be written.
     #[serde(default)]
     pub writable: bool,
+    /// The least value that may be written, where that is narrower than `min_milli`.
+    #[serde(default)]
+    pub write_min_milli: Option<i64>,
+    /// The largest value that may be written, where that is narrower than `max_milli`.
+    #[serde(default)]
+    pub write_max_milli: Option<i64>,
+    /// How often it is read.
+    #[serde(default)]
+    pub poll: PollClass,
     /// The device may lack it: its poll may fail without harm to the others.
     #[serde(default)]
     pub optional: bool,
@@ -242,8 +315,12 @@ pub enum CommandName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WriteTarget {
-    /// FC 6.
+    /// FC 6, or FC 16 where the profile has `write_multiple`.
     Register,
+    /// One bit of a word whose high byte is the state and whose low byte says which bits may be written: `value` is the
+    /// bit's number 0 to 7, counted in its byte, and it is set. The word must have been read before: a bit whose mask is 0
+    /// is not written.
+    MaskedBit,
     /// FC 5; the value is 0 or 1.
     Coil,
 }
@@ -301,13 +378,21 @@ pub struct Expectation {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
-    /// What the device answered.
+    /// What the device answered, as words.
+    #[serde(default)]
     pub registers: Vec<ExampleWords>,
+    /// What was asked and answered, as RTU frames in hex, request and response in turn. The device's own unit is the one of
+    /// the first frame.
+    #[serde(default)]
+    pub frames: Vec<String>,
     /// What that means.
     pub expect: Vec<Expectation>,
     /// The cabinet state, for cabinets.
     #[serde(default)]
     pub state: Option<CabinetState>,
+    /// Texts of the alarms that are raised, in the profile's order; absent: not looked at.
+    #[serde(default)]
+    pub alarms: Option<Vec<String>>,
 }
 
 /// A device described by data.
@@ -323,6 +408,11 @@ pub struct Profile {
     /// What the source leaves open.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// How the device is wired.
+    pub transport: Transport,
+    /// How the device is recognised on the wire; empty where the source names nothing to recognise it by.
+    #[serde(default, rename = "match")]
+    pub matches: Vec<Match>,
     /// Values the class needs whose register no source names: never invented, never delivered.
     #[serde(default)]
     pub absent: Vec<Role>,
@@ -332,6 +422,15 @@ pub struct Profile {
     /// How reads are merged.
     #[serde(default)]
     pub merge: Merge,
+    /// Values of class `slow` are read at every so-many-th visit, 1 to 3600.
+    #[serde(default = "ten")]
+    pub slow_every: u16,
+    /// Single registers are written with FC 16 rather than FC 6.
+    #[serde(default)]
+    pub write_multiple: bool,
+    /// The device carries out writes that are addressed to everybody (unit 0), and the site may use that.
+    #[serde(default)]
+    pub broadcast_writes: bool,
     /// The values.
     #[serde(rename = "register")]
     pub registers: Vec<Register>,
@@ -341,9 +440,22 @@ pub struct Profile {
     /// The commands.
     #[serde(default, rename = "command")]
     pub commands: Vec<CommandRule>,
+    /// What must hold before a temperature is believed.
+    #[serde(default, rename = "require")]
+    pub requirements: Vec<Requirement>,
+    /// The device's own alarms.
+    #[serde(default, rename = "alarm")]
+    pub alarms: Vec<Alarm>,
     /// The worked examples.
     #[serde(rename = "example")]
     pub examples: Vec<Example>,
+    /// Worked examples of writes.
+    #[serde(default, rename = "write_example")]
+    pub write_examples: Vec<WriteExample>,
+}
+
+const fn ten() -> u16 {
+    10
 }
 
 impl Profile {

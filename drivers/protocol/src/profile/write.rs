@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::check::ProfileError;
+use super::error::ProfileError;
+use super::poll::Image;
 use super::read::divide_rounded;
 use super::schema::{CommandName, CommandRule, Kind, Profile, Role, WriteTarget};
 use crate::modbus::{Request, Table};
@@ -25,10 +26,11 @@ impl Profile {
         let register = self.register(name).ok_or(ProfileError::NoRegister { name })?;
         let scale = register.scale_milli.ok_or(ProfileError::NotWritable { name })?;
         let single = matches!(register.kind, Kind::S16 | Kind::U16);
-        if !register.writable || register.table != Table::Holding || !single {
+        // With a movable decimal point the same word means different temperatures: it is read, never written.
+        if !register.writable || register.table != Table::Holding || !single || register.decimals {
             return Err(ProfileError::NotWritable { name });
         }
-        let (min, max) = (register.min_milli.unwrap_or(i64::MIN), register.max_milli.unwrap_or(i64::MAX));
+        let (min, max) = register.write_range();
         let refused = ProfileError::Value { name, milli, min, max };
         if !(min..=max).contains(&milli) || scale.num == 0 {
             return Err(refused);
@@ -43,38 +45,64 @@ impl Profile {
         let value = word.ok_or(refused)?;
         let address =
             self.wire_address(register.address).ok_or(ProfileError::Address { address: register.address })?;
-        let mut writes = self.enabling()?;
-        writes.push(Write {
-            unit_offset: register.unit_offset,
-            request: Request::WriteRegister { address, value },
-        });
+        let mut writes = self.enabling(&Image::new())?;
+        writes
+            .push(Write { unit_offset: register.unit_offset, request: self.write_register(address, value) });
         Ok(writes)
+    }
+
+    fn write_register(&self, address: u16, value: u16) -> Request {
+        if self.write_multiple {
+            Request::WriteRegisters { address, values: [value].to_vec() }
+        } else {
+            Request::WriteRegister { address, value }
+        }
     }
 
     /// The writes of a command, preceded by the one that allows writing where the profile has it.
     ///
     /// # Errors
-    /// The profile has no such command.
+    /// The profile has no such command, or it needs a reading ([`Profile::command_after`]).
     pub fn command(&self, name: CommandName) -> Result<Vec<Write>, ProfileError> {
+        self.command_after(name, &Image::new())
+    }
+
+    /// The writes of a command, after `read`: a masked bit is written only where the word last read allows it.
+    ///
+    /// # Errors
+    /// The profile has no such command, or the device does not allow it now.
+    pub fn command_after(&self, name: CommandName, read: &Image) -> Result<Vec<Write>, ProfileError> {
         let rule = self.rule(name).ok_or(ProfileError::NoCommand { name })?;
-        let mut writes = if name == CommandName::EnableWriting { Vec::new() } else { self.enabling()? };
-        writes.push(self.written(rule)?);
+        let mut writes = if name == CommandName::EnableWriting { Vec::new() } else { self.enabling(read)? };
+        writes.push(self.written(rule, read)?);
         Ok(writes)
     }
 
-    fn enabling(&self) -> Result<Vec<Write>, ProfileError> {
-        self.rule(CommandName::EnableWriting).map(|rule| self.written(rule)).into_iter().collect()
+    fn enabling(&self, read: &Image) -> Result<Vec<Write>, ProfileError> {
+        self.rule(CommandName::EnableWriting).map(|rule| self.written(rule, read)).into_iter().collect()
     }
 
     fn rule(&self, name: CommandName) -> Option<&CommandRule> {
         self.commands.iter().find(|rule| rule.name == name)
     }
 
-    fn written(&self, rule: &CommandRule) -> Result<Write, ProfileError> {
+    fn written(&self, rule: &CommandRule, read: &Image) -> Result<Write, ProfileError> {
         let address =
             self.wire_address(rule.address).ok_or(ProfileError::Address { address: rule.address })?;
         let request = match rule.write {
-            WriteTarget::Register => Request::WriteRegister { address, value: rule.value },
+            WriteTarget::Register => self.write_register(address, rule.value),
+            WriteTarget::MaskedBit => {
+                let refused = |reason| ProfileError::Masked { name: rule.name, reason };
+                let word = read.word(rule.unit_offset, Table::Holding, address);
+                let word = word.ok_or_else(|| refused("its word has not been read"))?;
+                let bit = 1u16 << rule.value.min(7);
+                if word & bit == 0 {
+                    return Err(refused("the device does not allow this bit to be written"));
+                }
+                // The other states go back as they were read, and their masks as 0: nothing else changes, whether the device
+                // heeds the mask or the whole byte.
+                self.write_register(address, (word & 0xFF00) | bit << 8 | bit)
+            }
             WriteTarget::Coil => Request::WriteCoil { address, on: rule.value != 0 },
         };
         Ok(Write { unit_offset: rule.unit_offset, request })

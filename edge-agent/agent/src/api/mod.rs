@@ -17,6 +17,7 @@ mod overrides;
 mod page;
 mod people;
 mod post;
+mod probe;
 mod reservations;
 mod scales;
 mod serve;
@@ -103,6 +104,7 @@ fn people_routes() -> Router<Arc<Daemon>> {
     Router::new()
         .route("/v1/alarms/{id}/ack", posting(people::acknowledge))
         .route("/v1/alarms/{id}/shelve", posting(people::shelve))
+        .route("/v1/devices/{id}/probe", posting(probe::probe))
         .route("/v1/batches/{id}/discard", posting(batches::discard))
         .route("/v1/conflicts/{id}/settle", posting(overrides::settle))
         .route("/v1/devices/{id}/scale", posting(scales::order))

@@ -258,9 +258,9 @@ fn read_profiles(folder: &Path, root: &Node) -> Result<BTreeMap<String, Profile>
     for file in toml_files(folder)? {
         let node = tree::parse(&file.display().to_string(), &read_text(&file)?)?;
         let profile: Profile = de::read(&node)?;
-        profile.check().map_err(|error| ConfigError {
-            place: node.place.clone(),
-            key: String::new(),
+        profile.review().map_err(|(place, error)| ConfigError {
+            place: tree::find(&node, &place.to_string()),
+            key: place.to_string(),
             expected: "a consistent profile".into(),
             found: error.to_string(),
         })?;
