@@ -10,13 +10,14 @@
 //! | [`modbus`], [`profile`] | register devices on RS-485 or TCP, described by data |
 //! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
-//! | [`gicisky`] | BLE shelf tags |
+//! | [`gicisky`], [`esl`] | BLE shelf tags: Gicisky / PICKSMART, Bluetooth SIG ESL |
 //! | [`mod@unit`], [`evidence`] | units, and bounded copies of bad bytes |
 #![no_std]
 
 extern crate alloc;
 
 pub mod ds18b20;
+pub mod esl;
 pub mod evidence;
 pub mod gicisky;
 pub mod modbus;
