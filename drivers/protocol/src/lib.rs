@@ -10,7 +10,7 @@
 //! | [`modbus`], [`profile`] | register devices on RS-485 or TCP, described by data |
 //! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
-//! | [`gicisky`], [`esl`] | BLE shelf tags: Gicisky / PICKSMART, Bluetooth SIG ESL |
+//! | [`gicisky`], [`esl`], [`oepl`] | BLE shelf tags: Gicisky / PICKSMART, Bluetooth SIG ESL, OpenEPaperLink |
 //! | [`mod@unit`], [`evidence`] | units, and bounded copies of bad bytes |
 #![no_std]
 
@@ -21,6 +21,7 @@ pub mod esl;
 pub mod evidence;
 pub mod gicisky;
 pub mod modbus;
+pub mod oepl;
 pub mod profile;
 pub mod scale;
 pub mod steamer;
