@@ -11,11 +11,14 @@
 //! | [`modbus`] | one Modbus bus with many units, RTU and TCP |
 //! | [`cabinet`] | cold cabinet with a thermal model behind a controller's registers |
 //! | [`steamer`] | Omron E5CC, input module and core probe around a steam chamber |
-//! | [`tag`] | Gicisky shelf tag |
+//! | [`tag`], [`esl`], [`oepl`] | shelf tags: Gicisky, Bluetooth SIG ESL, OpenEPaperLink; [`gatt`] hosts any of them |
 //! | [`rng`] | the seeded generator |
 
 pub mod cabinet;
+pub mod esl;
+pub mod gatt;
 pub mod modbus;
+pub mod oepl;
 pub mod rng;
 pub mod scale;
 pub mod steamer;
@@ -23,7 +26,10 @@ pub mod tag;
 pub mod thermal;
 
 pub use cabinet::{CabinetConfig, CabinetMap, CabinetSim};
+pub use esl::{EslFaults, EslParts, EslSim};
+pub use gatt::{Attribute, GattTag, Refusal};
 pub use modbus::{Answer, Bank, ModbusSim, TcpLink, UnitFaults};
+pub use oepl::{OeplFaults, OeplSim};
 pub use rng::Rng;
 pub use scale::{ScaleConfig, ScaleCounters, ScaleFaults, ScaleSim};
 pub use steamer::{SteamerConfig, SteamerSim};
