@@ -38,9 +38,13 @@ mod supervise;
 mod w1;
 mod wire;
 
+pub use ble::{TagFault, Unsupported};
 pub use config::HostConfig;
 pub use error::{HostBusy, HostError};
-pub use event::{CabinetReading, CabinetState, DeviceBody, DeviceEvent, ScaleReading, SteamerOrder, TagJob};
+pub use event::{
+    CabinetReading, CabinetState, DeviceBody, DeviceEvent, LedColour, LedOrder, ScaleReading, SteamerOrder,
+    TagAnswer, TagJob, TagOrder, TagWork,
+};
 pub use health::{Counters, Health, HealthState};
 pub use host::{Host, start};
 pub use registry::{DeviceClass, DeviceHealth, RawFrame, Way};
