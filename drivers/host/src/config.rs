@@ -13,8 +13,10 @@ use serde::Deserialize;
 
 mod check;
 mod scale;
+mod tag;
 
 pub use scale::{ScaleConfig, ScaleLine, ScaleProtocol};
+pub use tag::{EslAddress, KeyText, TagEncoding, TagFamily, TagHeader, TagScan};
 
 /// Most devices of all classes together.
 pub const DEVICES_MAX: usize = 1024;
@@ -254,26 +256,32 @@ pub struct TagConfig {
     pub id: String,
     /// Bluetooth address, `FF:FF:92:00:00:01`.
     pub address: String,
-    /// Model number as advertised (11 = 212x104 black, white, red).
+    /// Model number as advertised (11 = 212x104 black, white, red); an ESL label has none: 0.
+    #[serde(default)]
     pub model: u16,
     /// Article on display. The host only carries it.
     pub sku: u64,
-    /// How images are packed for this tag's firmware.
+    /// What protocol the tag speaks.
+    #[serde(default)]
+    pub family: TagFamily,
+    /// Gicisky: how images are packed for this tag's firmware.
     #[serde(default)]
     pub encoding: TagEncoding,
-}
-
-/// How an image is packed for a tag; firmware families differ, and a wrong one leaves the panel unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TagEncoding {
-    /// Planes as they are.
-    Raw,
-    /// One literal chunk per panel line, header counting the whole stream.
-    #[default]
-    Lines,
-    /// Compressed chunks of 64 bytes, header counting one plane ("compression 2").
-    Chunks,
+    /// Gicisky, encodings `lines` and `chunks`: what the stream's header counts, where the firmware differs.
+    #[serde(default)]
+    pub header: Option<TagHeader>,
+    /// Gicisky and OEPL: the firmware shows 1 as black in the black plane.
+    #[serde(default)]
+    pub inverted: bool,
+    /// Gicisky and OEPL: the order in which this panel's memory runs, where it is another than the model's.
+    #[serde(default)]
+    pub scan: Option<TagScan>,
+    /// ESL: the label's address.
+    #[serde(default)]
+    pub esl: Option<EslAddress>,
+    /// ESL: key and vector of the label's responses, 48 hex digits.
+    #[serde(default)]
+    pub response_key: Option<KeyText>,
 }
 
 /// The BLE adapter.
@@ -301,6 +309,16 @@ pub struct BleConfig {
     /// Silence after which a tag counts as lost.
     #[serde(default = "ble_lost")]
     pub lost_after_ms: u32,
+    /// Connections at the same time; controllers differ, and some take one only.
+    #[serde(default = "one")]
+    pub connections: u8,
+    /// Scanning time in which not a single advertisement is heard, of whatever device, before the adapter itself is suspect;
+    /// 0 never suspects it.
+    #[serde(default = "ble_canary")]
+    pub canary_ms: u32,
+    /// ESL: key and vector of the sync packets, 48 hex digits.
+    #[serde(default)]
+    pub sync_key: Option<KeyText>,
 }
 
 impl Default for BleConfig {
@@ -313,6 +331,9 @@ impl Default for BleConfig {
             transfer_timeout_ms: ble_transfer(),
             attempts: three(),
             lost_after_ms: ble_lost(),
+            connections: one(),
+            canary_ms: ble_canary(),
+            sync_key: None,
         }
     }
 }
@@ -370,6 +391,9 @@ fn ble_transfer() -> u32 {
     90_000
 }
 fn ble_lost() -> u32 {
+    120_000
+}
+fn ble_canary() -> u32 {
     120_000
 }
 fn w1_root() -> String {

@@ -62,6 +62,14 @@ pub enum HostBusy {
         /// The name that was asked for.
         device: String,
     },
+    /// The device's family, or the transport to it, cannot do that at all.
+    #[error("{device}: {reason}")]
+    Unsupported {
+        /// The name that was asked for.
+        device: String,
+        /// What cannot be done, and why.
+        reason: crate::Unsupported,
+    },
     /// The owner has stopped.
     #[error("{owner} has stopped")]
     Stopped {

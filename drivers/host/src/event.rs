@@ -7,12 +7,14 @@
 
 use std::sync::Arc;
 
+use drv_protocol::esl::{BasicState, RgbLevel};
 use drv_protocol::gicisky::Planes;
 pub use drv_protocol::profile::CabinetState;
 use drv_protocol::scale::Weight;
 use drv_protocol::steamer::SteamerReading;
 use drv_protocol::{Grams, MilliCelsius};
 
+use crate::ble::TagFault;
 use crate::health::Health;
 
 /// One event of one device.
@@ -65,6 +67,15 @@ pub enum DeviceBody {
         /// Hash of the image that the tag accepted in full, or the last reason of failure.
         result: Result<[u8; 8], String>,
     },
+    /// A tag's advertisement carried its temperature.
+    TagTemperature(MilliCelsius),
+    /// A tag order other than an image has ended.
+    TagDone {
+        /// The number given with the order.
+        job: u64,
+        /// The tag's answer, or the last fault.
+        result: Result<TagAnswer, TagFault>,
+    },
     /// A steamer order has ended.
     SteamerCommand {
         /// The number given with the order.
@@ -81,6 +92,7 @@ impl DeviceBody {
     pub(crate) fn must_arrive(&self) -> bool {
         match self {
             Self::TagWritten { .. }
+            | Self::TagDone { .. }
             | Self::SteamerCommand { .. }
             | Self::ScaleCommand { .. }
             | Self::Health(_) => true,
@@ -88,6 +100,7 @@ impl DeviceBody {
             | Self::WeightBad { .. }
             | Self::Temperature(_)
             | Self::Steamer(_)
+            | Self::TagTemperature(_)
             | Self::TagSeen { .. } => false,
         }
     }
@@ -150,6 +163,110 @@ pub struct TagJob {
     pub tag: Arc<str>,
     /// The image.
     pub planes: Planes,
+}
+
+/// An order for a tag: an image, or something else that its family can do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TagOrder {
+    /// Number chosen by the caller; comes back in [`DeviceBody::TagWritten`] for an image, else in [`DeviceBody::TagDone`].
+    pub job: u64,
+    /// Configured name of the tag.
+    pub tag: Arc<str>,
+    /// What to do.
+    pub work: TagWork,
+}
+
+impl From<TagJob> for TagOrder {
+    fn from(TagJob { job, tag, planes }: TagJob) -> Self {
+        Self { job, tag, work: TagWork::Image(planes) }
+    }
+}
+
+/// What a tag is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TagWork {
+    /// Show an image.
+    Image(Planes),
+    /// Light an LED; such orders overtake images, people wait for them.
+    Led(LedOrder),
+    /// Read the temperature now.
+    ReadTemperature,
+    /// Show an image that the tag has.
+    ShowImage {
+        /// The display's index.
+        display: u8,
+        /// The image's index.
+        image: u8,
+    },
+    /// Say how it is.
+    Ping,
+}
+
+/// An LED that blinks in one colour, to be found by a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LedOrder {
+    /// The LED's index, 0 for the first.
+    pub led: u8,
+    /// The colour.
+    pub colour: LedColour,
+    /// For how long, in seconds, at most 32,767; 0 puts it out.
+    pub seconds: u16,
+}
+
+/// A colour that a person tells from the others across an aisle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedColour {
+    /// Red.
+    Red,
+    /// Green.
+    Green,
+    /// Blue.
+    Blue,
+    /// Red and green.
+    Yellow,
+    /// Green and blue.
+    Cyan,
+    /// Red and blue.
+    Magenta,
+    /// All three.
+    White,
+}
+
+impl LedColour {
+    /// The levels of the LED's colours.
+    #[must_use]
+    pub const fn levels(self) -> RgbLevel {
+        let (red, green, blue) = match self {
+            Self::Red => (3, 0, 0),
+            Self::Green => (0, 3, 0),
+            Self::Blue => (0, 0, 3),
+            Self::Yellow => (3, 3, 0),
+            Self::Cyan => (0, 3, 3),
+            Self::Magenta => (3, 0, 3),
+            Self::White => (3, 3, 3),
+        };
+        RgbLevel { red, green, blue }
+    }
+}
+
+/// What a tag answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagAnswer {
+    /// It took the whole image of this hash.
+    Image([u8; 8]),
+    /// It took the LED order.
+    Led,
+    /// Its temperature.
+    Temperature(MilliCelsius),
+    /// It shows this stored image.
+    Shown {
+        /// The display's index.
+        display: u8,
+        /// The image's index.
+        image: u8,
+    },
+    /// Its state bits.
+    State(BasicState),
 }
 
 /// An order for a steamer.

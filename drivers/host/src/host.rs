@@ -13,12 +13,12 @@ use drv_protocol::profile::Profile;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ble::BleDriver;
+use crate::ble::{BleDriver, unsupported};
 use crate::bus::pool::TcpPool;
 use crate::bus::{Bus, BusDriver, BusOrder, Inquiry, Shelf};
-use crate::config::{HostConfig, lost_after};
+use crate::config::{HostConfig, TagFamily, lost_after};
 use crate::error::{HostBusy, HostError};
-use crate::event::{DeviceEvent, ScaleOrder, SteamerOrder, TagJob};
+use crate::event::{DeviceEvent, ScaleOrder, SteamerOrder, TagJob, TagOrder};
 use crate::i2c::I2cDriver;
 use crate::registry::{Desk, DeviceClass, DeviceHealth, RawFrame, Registry};
 use crate::scale::{ScaleDriver, ScaleJob};
@@ -37,7 +37,8 @@ pub struct Host {
     registry: Arc<Registry>,
     orders: BTreeMap<Arc<str>, mpsc::Sender<BusOrder>>,
     scales: BTreeMap<Arc<str>, SyncSender<ScaleJob>>,
-    tags: Option<mpsc::Sender<TagJob>>,
+    tags: Option<mpsc::Sender<TagOrder>>,
+    families: BTreeMap<Arc<str>, TagFamily>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -57,8 +58,15 @@ pub fn start(
     }
     config.check(profiles)?;
     let registry = Arc::new(Registry::new(devices(config)));
-    let mut host =
-        Host { registry, orders: BTreeMap::new(), scales: BTreeMap::new(), tags: None, threads: Vec::new() };
+    let families = config.tag.iter().map(|tag| (Arc::from(tag.id.as_str()), tag.family)).collect();
+    let mut host = Host {
+        registry,
+        orders: BTreeMap::new(),
+        scales: BTreeMap::new(),
+        tags: None,
+        families,
+        threads: Vec::new(),
+    };
     let started = host.start_drivers(config, profiles, &events);
     if let Err(error) = started {
         host.registry.ask_stop();
@@ -168,13 +176,23 @@ impl Host {
     /// Queues an image for a tag; [`crate::DeviceBody::TagWritten`] answers it.
     ///
     /// # Errors
-    /// Unknown tag, full queue, or a stopped adapter; nothing happens then.
+    /// As [`Host::order_tag`].
     pub fn write_tag(&self, job: TagJob) -> Result<(), HostBusy> {
-        let class = self.registry.class(&job.tag);
-        let Some(tags) = self.tags.as_ref().filter(|_| class == Some(DeviceClass::Tag)) else {
-            return Err(HostBusy::Unknown { class: "tag", device: job.tag.to_string() });
+        self.order_tag(job.into())
+    }
+
+    /// Queues an order for a tag; [`crate::DeviceBody::TagWritten`] answers an image, [`crate::DeviceBody::TagDone`] the rest.
+    ///
+    /// # Errors
+    /// Unknown tag, something its family cannot do, full queue, or a stopped adapter; nothing happens then.
+    pub fn order_tag(&self, order: TagOrder) -> Result<(), HostBusy> {
+        let (Some(tags), Some(family)) = (self.tags.as_ref(), self.families.get(&order.tag)) else {
+            return Err(HostBusy::Unknown { class: "tag", device: order.tag.to_string() });
         };
-        tags.try_send(job).map_err(|error| match error {
+        if let Some(reason) = unsupported(*family, &order.work) {
+            return Err(HostBusy::Unsupported { device: order.tag.to_string(), reason });
+        }
+        tags.try_send(order).map_err(|error| match error {
             TrySendError::Full(_) => HostBusy::Full { owner: "ble".to_owned() },
             TrySendError::Closed(_) => HostBusy::Stopped { owner: "ble".to_owned() },
         })

@@ -39,12 +39,13 @@ mod supervise;
 mod w1;
 mod wire;
 
+pub use ble::{TagFault, Unsupported};
 pub use bus::{Found, Inquiry};
 pub use config::HostConfig;
 pub use error::{HostBusy, HostError};
 pub use event::{
-    CabinetReading, CabinetState, DeviceBody, DeviceEvent, ScaleDone, ScaleOrder, ScaleReading, SteamerOrder,
-    TagJob,
+    CabinetReading, CabinetState, DeviceBody, DeviceEvent, LedColour, LedOrder, ScaleDone, ScaleOrder,
+    ScaleReading, SteamerOrder, TagAnswer, TagJob, TagOrder, TagWork,
 };
 pub use health::{Counters, Health, HealthState};
 pub use host::{Host, start};

@@ -122,10 +122,6 @@ impl Registry {
         self.stop.load(Ordering::Acquire)
     }
 
-    pub(crate) fn class(&self, device: &str) -> Option<DeviceClass> {
-        self.slot(device).map(|slot| slot.class)
-    }
-
     pub(crate) fn health(&self) -> Vec<DeviceHealth> {
         let entry = |(id, slot): (&Arc<str>, &Mutex<Slot>)| {
             let slot = lock(slot);

@@ -5,8 +5,8 @@
 //! What this cannot show: radio, the kernel's Bluetooth, real `bluetoothd` (the rig's User-Mode Linux does that).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
-use std::process::Stdio;
+mod probe;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,18 +14,10 @@ use drv_protocol::gicisky::Model;
 use drv_sim::{TagFaults, TagSim};
 use hil_rig::bluez::{BlueZoo, FakeBluez, FakeTag, Peripheral, PrivateBus};
 use hil_rig::python::Venv;
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-
-const PATIENCE: Duration = Duration::from_secs(40);
+use probe::{PATIENCE, Probe, address};
 
 fn tag(seed: u64) -> Arc<Mutex<TagSim>> {
     Arc::new(Mutex::new(TagSim::new(Model::find(0x0B).unwrap(), 2_900, seed)))
-}
-
-fn address(number: u64) -> String {
-    format!("FF:FF:92:00:00:{number:02X}")
 }
 
 fn config(tags: u64, encoding: &str) -> String {
@@ -40,67 +32,6 @@ fn config(tags: u64, encoding: &str) -> String {
         );
     }
     text
-}
-
-/// A running `drv-probe`.
-struct Probe {
-    _child: Child,
-    input: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Probe {
-    fn start(folder: &Path, bus: &str, config: &str) -> Self {
-        let file = folder.join("probe.toml");
-        std::fs::write(&file, config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_drv-probe"))
-            .arg("--config")
-            .arg(&file)
-            .env("DBUS_SYSTEM_BUS_ADDRESS", bus)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { _child: child, input, lines: BufReader::new(output).lines() }
-    }
-
-    async fn say(&mut self, command: &str) {
-        self.input.write_all(format!("{command}\n").as_bytes()).await.unwrap();
-    }
-
-    async fn wait(&mut self, what: &str, pick: impl Fn(&Value) -> bool) -> Value {
-        let mut heard = Vec::new();
-        let search = async {
-            loop {
-                let line = self.lines.next_line().await.unwrap().expect("drv-probe runs");
-                let row: Value = serde_json::from_str(&line).unwrap();
-                if pick(&row) {
-                    return row;
-                }
-                heard.push(line);
-            }
-        };
-        let outcome = tokio::time::timeout(PATIENCE, search).await;
-        outcome.unwrap_or_else(|_| panic!("waited for {what}; heard:\n{}", heard.join("\n")))
-    }
-
-    async fn health(&mut self, device: &str, state: &str) -> Value {
-        let pick = |row: &Value| row["kind"] == "health" && row["device"] == device && row["state"] == state;
-        self.wait(&format!("{device} {state}"), pick).await
-    }
-
-    /// The image's hash as rendered.
-    async fn write(&mut self, job: u64, device: &str, price: &str) -> String {
-        self.say(&format!("tag {job} {device} {price} Pork bun")).await;
-        let row = self.wait("the image", |row| row["kind"] == "rendered" && row["job"] == job).await;
-        row["hash"].as_str().unwrap().to_owned()
-    }
-
-    async fn written(&mut self, job: u64) -> Value {
-        self.wait(&format!("job {job}"), |row| row["kind"] == "tag-written" && row["job"] == job).await
-    }
 }
 
 fn shown(tag: &Arc<Mutex<TagSim>>) -> Option<String> {

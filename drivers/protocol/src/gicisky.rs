@@ -14,6 +14,7 @@ mod advert;
 mod chunk;
 mod model;
 mod planes;
+mod profile;
 pub mod render;
 mod transfer;
 
@@ -21,6 +22,7 @@ pub use advert::{Advert, AdvertError};
 pub use chunk::{CHUNK_BYTES, ChunkError, compress_chunk, decompress_chunk};
 pub use model::{Colors, MODELS, Model, Scan};
 pub use planes::{Encoding, Ink, Planes, StreamError, StreamHeader};
+pub use profile::Profile;
 pub use render::{Label, RenderError, render};
 pub use transfer::{STREAM_BYTES_MAX, Start, Step, Transfer, TransferError};
 

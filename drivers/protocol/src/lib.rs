@@ -12,7 +12,7 @@
 //! | [`i2c`] | temperature and humidity chips over `embedded-hal` |
 //! | [`advert`], [`ccm`] | BLE sensors that only advertise, and the seal on their frames |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
-//! | [`gicisky`] | BLE shelf tags |
+//! | [`gicisky`], [`esl`], [`oepl`] | BLE shelf tags: Gicisky / PICKSMART, Bluetooth SIG ESL, OpenEPaperLink |
 //! | [`mod@unit`], [`evidence`] | units, and bounded copies of bad bytes |
 #![no_std]
 
@@ -21,10 +21,12 @@ extern crate alloc;
 pub mod advert;
 pub mod ccm;
 pub mod ds18b20;
+pub mod esl;
 pub mod evidence;
 pub mod gicisky;
 pub mod i2c;
 pub mod modbus;
+pub mod oepl;
 pub mod profile;
 pub mod scale;
 pub mod scales;

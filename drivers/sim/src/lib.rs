@@ -11,15 +11,18 @@
 //! | [`modbus`] | one Modbus bus with many units, RTU and TCP |
 //! | [`cabinet`] | cold cabinet with a thermal model behind a controller's registers |
 //! | [`steamer`] | Omron E5CC, input module and core probe around a steam chamber |
-//! | [`tag`] | Gicisky shelf tag |
+//! | [`tag`], [`esl`], [`oepl`] | shelf tags: Gicisky, Bluetooth SIG ESL, OpenEPaperLink; [`gatt`] hosts any of them |
 //! | [`mod@i2c`] | temperature and humidity chips on one I2C bus |
 //! | [`advert`] | sensor that advertises, in every format that is read |
 //! | [`rng`] | the seeded generator |
 
 pub mod advert;
 pub mod cabinet;
+pub mod esl;
+pub mod gatt;
 pub mod i2c;
 pub mod modbus;
+pub mod oepl;
 pub mod rng;
 pub mod scale;
 pub mod steamer;
@@ -28,8 +31,11 @@ pub mod thermal;
 
 pub use advert::{AdvertFaults, AdvertSim};
 pub use cabinet::{CabinetConfig, CabinetMap, CabinetSim};
+pub use esl::{EslFaults, EslParts, EslSim};
+pub use gatt::{Attribute, GattTag, Refusal};
 pub use i2c::{ChipFaults, I2cSim, SharedI2c};
 pub use modbus::{Answer, Bank, ModbusSim, TcpLink, UnitFaults};
+pub use oepl::{OeplFaults, OeplSim};
 pub use rng::Rng;
 pub use scale::{ScaleConfig, ScaleCounters, ScaleFaults, ScaleSim};
 pub use steamer::{SteamerConfig, SteamerSim};

@@ -3,8 +3,11 @@
 //! The tag keeps a new image apart until it has the last block; only then does it become what is shown. A connection
 //! that drops loses the unfinished upload, never the image shown.
 
-use drv_protocol::gicisky::{Advert, Model, Planes};
+use drv_protocol::gicisky::{
+    Advert, COMMAND_CHARACTERISTIC, COMPANY, IMAGE_CHARACTERISTIC, Model, Planes, SERVICE,
+};
 
+use crate::gatt::{Attribute, GattTag, Refusal};
 use crate::rng::Rng;
 
 /// The block size a tag announces: 4 index bytes and 240 image bytes.
@@ -21,6 +24,10 @@ pub struct TagFaults {
     pub disconnect_after: Option<u32>,
     /// It refuses the size with this status.
     pub refuse_size: Option<u8>,
+    /// It asks for the same block so many times in a row, whatever it is sent, once.
+    pub stall: u32,
+    /// Its battery is low: it advertises 2.0 V and answers no size.
+    pub low_battery: bool,
     /// So many of 1000 notifications are random bytes.
     pub garbage_permille: u16,
 }
@@ -48,6 +55,7 @@ struct Upload {
 pub struct TagSim {
     model: Model,
     advert: Advert,
+    inverted: bool,
     faults: TagFaults,
     rng: Rng,
     upload: Option<Upload>,
@@ -71,6 +79,7 @@ impl TagSim {
         Self {
             model,
             advert: Advert { type_bits: model.id, battery_mv, firmware: 0x0101 },
+            inverted: false,
             faults: TagFaults::default(),
             rng: Rng::new(seed),
             upload: None,
@@ -85,10 +94,20 @@ impl TagSim {
         }
     }
 
+    /// The same tag with firmware that advertises so, and shows 1 as black where `inverted`.
+    #[must_use]
+    pub fn with_firmware(mut self, firmware: u16, raw_only: bool, inverted: bool) -> Self {
+        self.advert.firmware = firmware;
+        self.advert.type_bits = self.model.id | if raw_only { 0x4000 } else { 0 };
+        self.inverted = inverted;
+        self
+    }
+
     /// The five bytes it advertises under [`drv_protocol::gicisky::COMPANY`].
     #[must_use]
     pub fn advert(&self) -> [u8; 5] {
-        self.advert.encode()
+        let battery_mv = if self.faults.low_battery { 2_000 } else { self.advert.battery_mv };
+        Advert { battery_mv, ..self.advert }.encode()
     }
 
     /// The name it advertises.
@@ -198,6 +217,9 @@ impl TagSim {
     }
 
     fn size(&mut self, size: u32) -> Vec<TagAction> {
+        if self.faults.low_battery {
+            return Vec::new();
+        }
         let planes = self.model.plane_bytes() * self.model.planes().unwrap_or(1);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         // A line of one byte becomes eight: the longest stream of any encoding.
@@ -232,6 +254,11 @@ impl TagSim {
             self.repeats += 1;
             return self.ask(wanted);
         }
+        if self.faults.stall > 0 {
+            self.faults.stall -= 1;
+            self.repeats += 1;
+            return self.ask(wanted);
+        }
         if self.rng.chance(self.faults.repeat_permille) {
             self.repeats += 1;
             return self.ask(wanted);
@@ -249,6 +276,7 @@ impl TagSim {
         let Some(upload) = self.upload.take() else { return Vec::new() };
         match Planes::decode(self.model, &upload.bytes) {
             Ok(planes) => {
+                let planes = if self.inverted { planes.inverted() } else { planes };
                 self.completed += 1;
                 self.refreshed_ms = now;
                 if self.history.len() == HISTORY_MAX {
@@ -279,6 +307,49 @@ impl TagSim {
             return vec![TagAction::Notify((0..=self.rng.below(12)).map(|_| self.rng.byte()).collect())];
         }
         vec![TagAction::Notify(bytes)]
+    }
+}
+
+const ATTRIBUTES: [Attribute; 2] = [
+    Attribute { uuid: COMMAND_CHARACTERISTIC, read: false, write: true, command: false, notify: true },
+    Attribute { uuid: IMAGE_CHARACTERISTIC, read: false, write: true, command: true, notify: false },
+];
+
+impl GattTag for TagSim {
+    fn name(&self) -> &str {
+        Self::name(self)
+    }
+
+    fn manufacturer_data(&self) -> Option<(u16, Vec<u8>)> {
+        Some((COMPANY, self.advert().to_vec()))
+    }
+
+    fn service(&self) -> u16 {
+        SERVICE
+    }
+
+    fn attributes(&self) -> &'static [Attribute] {
+        &ATTRIBUTES
+    }
+
+    fn connected(&mut self, _now: u64) {
+        Self::connected(self);
+    }
+
+    fn disconnected(&mut self, _now: u64) {
+        Self::disconnected(self);
+    }
+
+    fn read(&mut self, _uuid: u16, _now: u64) -> Result<Vec<u8>, Refusal> {
+        Err(Refusal::NotPermitted)
+    }
+
+    fn write(&mut self, uuid: u16, bytes: &[u8], now: u64) -> Result<Vec<TagAction>, Refusal> {
+        match uuid {
+            COMMAND_CHARACTERISTIC => Ok(self.command(bytes, now)),
+            IMAGE_CHARACTERISTIC => Ok(self.block(bytes, now)),
+            _ => Err(Refusal::Unknown),
+        }
     }
 }
 

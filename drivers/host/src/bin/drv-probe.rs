@@ -7,6 +7,7 @@
 //! ```text
 //! tag JOB DEVICE PRICE NAME…     set JOB DEVICE MILLI_CELSIUS     run JOB DEVICE     stop JOB DEVICE
 //! zero JOB DEVICE                tare JOB DEVICE [GRAMS]          clear-tare JOB DEVICE
+//! led JOB DEVICE COLOUR SECONDS  temperature JOB DEVICE            ping JOB DEVICE    show JOB DEVICE DISPLAY IMAGE
 //! health                         frames DEVICE                    quit
 //! ```
 //! Ends with `quit` or with the end of standard input. Log lines go to standard error (`RUST_LOG`).
@@ -19,10 +20,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use drv_host::{
-    DeviceBody, DeviceEvent, Health, Host, HostConfig, ScaleOrder, SteamerOrder, TagJob, Way,
-    config::TagConfig, profiles,
+    DeviceBody, DeviceEvent, Health, Host, HostConfig, LedColour, LedOrder, ScaleOrder, SteamerOrder,
+    TagAnswer, TagJob, TagOrder, TagWork, Way, config::TagConfig, profiles,
 };
-use drv_protocol::gicisky::{Label, Model, render};
+use drv_protocol::gicisky::{Label, render};
 use drv_protocol::{Grams, MilliCelsius};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -138,6 +139,9 @@ fn command_line(text: &str, host: &Host, tags: &[TagConfig]) {
             Err(_) => Err(format!("expected grams, found {grams}")),
         },
         ["tag", job, device, price, name @ ..] => write_tag(host, tags, job, device, price, &name.join(" ")),
+        [verb, job, device, arguments @ ..] => {
+            tag_work(verb, arguments).and_then(|work| order_tag(host, job, device, work))
+        }
         _ => Err("no such command".to_owned()),
     };
     if let Err(reason) = outcome {
@@ -157,6 +161,41 @@ fn scale_order(host: &Host, job: &str, device: &str, order: ScaleOrder) -> Resul
     host.command_scale(device, number(job)?, order).map_err(|e| e.to_string())
 }
 
+/// What a tag other than by an image is asked to do.
+fn tag_work(verb: &str, arguments: &[&str]) -> Result<TagWork, String> {
+    let number = |text: &str| text.parse().map_err(|_| format!("expected 0 to 255, found {text}"));
+    match (verb, arguments) {
+        ("led", [colour, seconds]) => {
+            let seconds = seconds.parse().map_err(|_| format!("expected seconds, found {seconds}"))?;
+            Ok(TagWork::Led(LedOrder { led: 0, colour: led_colour(colour)?, seconds }))
+        }
+        ("temperature", []) => Ok(TagWork::ReadTemperature),
+        ("ping", []) => Ok(TagWork::Ping),
+        ("show", [display, image]) => {
+            Ok(TagWork::ShowImage { display: number(display)?, image: number(image)? })
+        }
+        _ => Err("no such command".to_owned()),
+    }
+}
+
+fn led_colour(text: &str) -> Result<LedColour, String> {
+    Ok(match text {
+        "red" => LedColour::Red,
+        "green" => LedColour::Green,
+        "blue" => LedColour::Blue,
+        "yellow" => LedColour::Yellow,
+        "cyan" => LedColour::Cyan,
+        "magenta" => LedColour::Magenta,
+        "white" => LedColour::White,
+        _ => return Err(format!("expected red, green, blue, yellow, cyan, magenta or white, found {text}")),
+    })
+}
+
+fn order_tag(host: &Host, job: &str, device: &str, work: TagWork) -> Result<(), String> {
+    let order = TagOrder { job: number(job)?, tag: Arc::from(device), work };
+    host.order_tag(order).map_err(|e| e.to_string())
+}
+
 fn write_tag(
     host: &Host,
     tags: &[TagConfig],
@@ -166,7 +205,9 @@ fn write_tag(
     name: &str,
 ) -> Result<(), String> {
     let tag = tags.iter().find(|t| t.id == device).ok_or_else(|| format!("no tag is named {device}"))?;
-    let model = Model::find(tag.model).ok_or_else(|| format!("no model has the number {}", tag.model))?;
+    // A label without a panel of the table is still asked, so that the refusal is the host's.
+    let model = tag.panel().or_else(|| drv_protocol::gicisky::Model::find(0x33));
+    let model = model.ok_or_else(|| format!("no model has the number {}", tag.model))?;
     let label = Label {
         name: name.to_owned(),
         price_text: price.to_owned(),
@@ -211,6 +252,10 @@ fn line(event: &DeviceEvent) -> Value {
         DeviceBody::TagWritten { job, result } => json!({
             "kind": "tag-written", "job": job, "hash": result.as_ref().ok().map(|h| hex(h)),
             "error": result.as_ref().err()}),
+        DeviceBody::TagTemperature(value) => json!({"kind": "tag-temperature", "temperature_mc": value.0}),
+        DeviceBody::TagDone { job, result } => json!({
+            "kind": "tag-done", "job": job, "answer": result.as_ref().ok().map(answer),
+            "error": result.as_ref().err().map(ToString::to_string)}),
         DeviceBody::SteamerCommand { job, result } => {
             json!({"kind": "steamer-command", "job": job, "ok": result.is_ok(), "error": result.as_ref().err()})
         }
@@ -221,6 +266,16 @@ fn line(event: &DeviceEvent) -> Value {
     row["at_ms"] = json!(event.wall_ms);
     row["mono_ms"] = json!(event.mono_ms);
     row
+}
+
+fn answer(answer: &TagAnswer) -> Value {
+    match answer {
+        TagAnswer::Image(hash) => json!({"hash": hex(hash)}),
+        TagAnswer::Led => json!("led"),
+        TagAnswer::Temperature(value) => json!({"temperature_mc": value.0}),
+        TagAnswer::Shown { display, image } => json!({"display": display, "image": image}),
+        TagAnswer::State(state) => json!({"state": state.0}),
+    }
 }
 
 fn health(health: &Health) -> Value {

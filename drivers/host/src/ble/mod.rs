@@ -1,29 +1,44 @@
-//! Owner of the BLE adapter: listens for the configured tags and advertising sensors, and writes images to tags, one
-//! operation at a time.
+//! Owner of the BLE adapter: listens for the configured tags and advertising sensors, and carries out jobs at tags.
 //!
 //! Contract
 //! * One thread with a runtime of its own. When D-Bus, `bluetoothd` or the adapter is lost the session ends, the whole
 //!   runtime with every task of the D-Bus library is dropped, and a new one is built: a lost D-Bus connection never heals
 //!   by itself. A panic inside a task of that library stays in its task.
 //! * Every call that leaves this process has a time limit.
-//! * Jobs of one tag run in the order they were given. A job whose tag is not heard waits without holding up others and
-//!   fails when the tag stays silent; a failed attempt is repeated up to `attempts` times.
+//! * Jobs run in the order and number that `jobs` states; a failed attempt is repeated up to `attempts` times.
+//! * The adapter is cared for as `care` states: scan again, power cycle, new session, report; each bounded and paused.
+//! * A daemon that lost track of a link: one that is up before the connect is dropped, one without services is dropped and
+//!   tried again, a connect that is "already in progress" is told to end; several of these in a row power the adapter
+//!   off and on.
+//!
+//! Limits named: no L2CAP channel, so no image to an ESL label ([`Unsupported::ImageTransport`]); no pairing agent, so a label
+//! that insists on an encrypted link needs one on the gateway (bluetoothctl's, or another) when it is first connected to.
 
+mod attempt;
+mod care;
+mod family;
+mod fault;
 mod jobs;
 mod sensors;
+mod link;
+mod power;
 mod session;
-mod upload;
+
+pub(crate) use family::unsupported;
+pub use fault::{TagFault, Unsupported};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::config::{BleConfig, CabinetConfig, TagConfig, TagEncoding};
-use crate::event::TagJob;
+use crate::config::{BleConfig, CabinetConfig, TagConfig};
+use crate::event::TagOrder;
 use crate::pace::Backoff;
 use crate::registry::Desk;
 use crate::supervise::{Driver, pause};
+use care::Care;
+use family::Family;
 use jobs::Queue;
 use sensors::Sensors;
 
@@ -34,7 +49,7 @@ pub(crate) struct Tag {
     /// `FF:FF:92:00:00:01`, upper case.
     address: String,
     model: u16,
-    encoding: TagEncoding,
+    family: Family,
 }
 
 /// Owner of the adapter.
@@ -42,8 +57,9 @@ pub(crate) struct BleDriver {
     config: BleConfig,
     tags: Vec<Tag>,
     sensors: Sensors,
-    jobs: Receiver<TagJob>,
+    jobs: Receiver<TagOrder>,
     queue: Queue,
+    care: Care,
 }
 
 impl BleDriver {
@@ -51,17 +67,20 @@ impl BleDriver {
         config: BleConfig,
         tags: &[TagConfig],
         cabinets: &[CabinetConfig],
-        jobs: Receiver<TagJob>,
+        jobs: Receiver<TagOrder>,
     ) -> Self {
         let tag = |tag: &TagConfig| Tag {
             device: Arc::from(tag.id.as_str()),
             address: tag.address.to_ascii_uppercase(),
             model: tag.model,
-            encoding: tag.encoding,
+            family: Family::new(tag, &config),
         };
-        let queue = Queue::new(config.attempts, Duration::from_millis(config.lost_after_ms.into()));
+        let tags = tags.iter().map(tag).collect();
+        let patience = Duration::from_millis(config.lost_after_ms.into());
+        let queue = Queue::new(config.attempts, config.connections, patience);
         let sensors = Sensors::new(&config, cabinets);
-        Self { config, tags: tags.iter().map(tag).collect(), sensors, jobs, queue }
+        let care = Care::new(config.canary_ms.into());
+        Self { config, tags, sensors, jobs, queue, care }
     }
 
     pub(crate) fn devices(&self) -> Vec<Arc<str>> {
@@ -74,7 +93,12 @@ impl Driver for BleDriver {
         let mut backoff = Backoff::new(500, 10_000);
         while !desk.stopping() {
             let outcome = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(self.session(desk, &mut backoff)),
+                Ok(runtime) => {
+                    let outcome = runtime.block_on(self.session(desk, &mut backoff));
+                    // A thread that a call to the daemon holds must not hold the next session.
+                    runtime.shutdown_background();
+                    outcome
+                }
                 Err(error) => Err(format!("BLE runtime: {error}")),
             };
             let Err(reason) = outcome else { return };

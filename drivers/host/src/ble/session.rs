@@ -1,18 +1,22 @@
 //! One session with the Bluetooth daemon: from connecting to D-Bus until something of it is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use btleplug::api::{Central as _, CentralEvent, Manager as _, Peripheral as _, ScanFilter};
+use btleplug::api::{Central as _, CentralEvent, CentralState, Manager as _, Peripheral as _, ScanFilter};
 use btleplug::platform::{Adapter, Manager, PeripheralId};
-use drv_protocol::gicisky::{Advert, COMPANY};
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
+use super::attempt::{Attempt, Task};
+use super::care::Remedy;
+use super::family::Seen;
 use super::jobs::Failed;
-use super::upload::{Attempt, Upload, within};
-use super::{BleDriver, Tag};
-use crate::event::DeviceBody;
+use super::link::within;
+use super::{BleDriver, Tag, power};
+use crate::clock::mono_ms;
+use crate::event::{DeviceBody, TagAnswer};
 use crate::health::Contact;
 use crate::pace::Backoff;
 use crate::registry::{Desk, Way};
@@ -28,21 +32,77 @@ const SEEN_EVERY: Duration = Duration::from_secs(10);
 const ADAPTER_FAULTS_MAX: u8 = 2;
 /// Tag frames that wait undelivered before no further job is started.
 const BACKLOG_MAX: usize = 128;
+/// Jobs started without a scan between them, and how long that scan lasts: new tags must be heard in a busy time, too.
+const ROUND_MAX: u32 = 32;
+const ROUND_SCAN: Duration = Duration::from_secs(2);
 
 /// What a session remembers of a tag.
 #[derive(Default)]
 struct Heard {
     id: Option<PeripheralId>,
     rssi: Option<i16>,
-    reported: Option<(Instant, Advert)>,
+    reported: Option<(Instant, Seen)>,
 }
 
 type Running = Pin<Box<dyn Future<Output = Attempt>>>;
 
-async fn running(job: &mut Option<Running>) -> Attempt {
-    match job {
-        Some(job) => job.await,
-        None => std::future::pending().await,
+/// The adapter's scan and the jobs that alternate with it: a controller connects badly while it scans.
+struct Air {
+    adapter: Adapter,
+    /// `hci0`.
+    name: String,
+    heard: BTreeMap<usize, Heard>,
+    jobs: FuturesUnordered<Running>,
+    scanning: bool,
+    scanned: Instant,
+    checked: Instant,
+    faults: u8,
+    /// Jobs started since the last scan.
+    round: u32,
+}
+
+impl Air {
+    fn new(adapter: Adapter, name: String) -> Self {
+        let now = Instant::now();
+        Self {
+            adapter,
+            name,
+            heard: BTreeMap::new(),
+            jobs: FuturesUnordered::new(),
+            scanning: true,
+            scanned: now,
+            checked: now,
+            faults: 0,
+            round: 0,
+        }
+    }
+
+    /// A further job may start without keeping the adapter from listening for ever.
+    fn may_start(&self) -> bool {
+        self.round < ROUND_MAX || (self.scanning && self.scanned.elapsed() >= ROUND_SCAN)
+    }
+
+    async fn stop_scan(&mut self) {
+        // A scan that the daemon ended by itself cannot be stopped; that is no fault.
+        if let Err(reason) = within(CALL_LIMIT, "stop scan", self.adapter.stop_scan()).await {
+            tracing::debug!("{reason}");
+        }
+        self.scanning = false;
+    }
+
+    async fn start_scan(&mut self) -> Result<(), String> {
+        self.scanned = Instant::now();
+        match within(CALL_LIMIT, "start scan", self.adapter.start_scan(ScanFilter::default())).await {
+            Ok(()) => {
+                (self.scanning, self.faults) = (true, 0);
+                Ok(())
+            }
+            Err(reason) => {
+                self.faults += 1;
+                tracing::warn!("{reason}");
+                if self.faults >= ADAPTER_FAULTS_MAX { Err(reason) } else { Ok(()) }
+            }
+        }
     }
 }
 
@@ -50,35 +110,26 @@ impl BleDriver {
     /// Runs until the session is lost (an error) or the host stops.
     pub(super) async fn session(&mut self, desk: &mut Desk, backoff: &mut Backoff) -> Result<(), String> {
         let manager = within(CALL_LIMIT, "D-Bus", Manager::new()).await?;
-        let adapter = self.choose(&manager).await?;
+        let (name, adapter) = self.choose(&manager).await?;
         let mut events = within(CALL_LIMIT, "adapter events", adapter.events()).await?;
-        within(CALL_LIMIT, "start scan", adapter.start_scan(ScanFilter::default())).await?;
+        let mut air = Air::new(adapter, name);
+        within(CALL_LIMIT, "start scan", air.adapter.start_scan(ScanFilter::default())).await?;
         desk.reachable(self.tags.iter().map(|t| &t.device));
         self.sensors.begin(desk);
         backoff.reset();
+        self.care.renewed();
 
-        let mut heard: BTreeMap<usize, Heard> = BTreeMap::new();
         let mut ticker = tokio::time::interval(SLICE);
-        let mut checked = Instant::now();
-        let mut scanned = Instant::now();
-        let mut job: Option<Running> = None;
-        let mut adapter_faults = 0;
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(event) if self.sensors.hear(&adapter, &event, desk).await => {}
-                    Some(event) => self.hear(&adapter, event, &mut heard, desk).await,
+                    Some(event) if self.sensors.hear(&air.adapter, &event, desk).await => {}
+                    Some(event) => self.hear(&mut air, event, desk).await,
                     None => return Err("Bluetooth events ended".to_owned()),
                 },
-                attempt = running(&mut job) => {
-                    job = None;
-                    checked = Instant::now();
-                    adapter_faults = if attempt.adapter_fault.is_some() { adapter_faults + 1 } else { 0 };
-                    let lost = attempt.adapter_fault.clone().filter(|_| adapter_faults >= ADAPTER_FAULTS_MAX);
+                Some(attempt) = air.jobs.next(), if !air.jobs.is_empty() => {
+                    air.checked = Instant::now();
                     self.ended(attempt, desk);
-                    if let Some(reason) = lost {
-                        return Err(reason);
-                    }
                 }
                 _ = ticker.tick() => {
                     desk.flush();
@@ -88,25 +139,14 @@ impl BleDriver {
                     self.tags.iter().for_each(|t| desk.tick(&t.device));
                     self.sensors.tick(desk);
                     self.settle_jobs(desk);
-                    if job.is_none() {
-                        if checked.elapsed() >= CHECK_EVERY {
-                            checked = Instant::now();
-                            within(CALL_LIMIT, "adapter", adapter.adapter_info()).await?;
-                        }
-                        if scanned.elapsed() >= Duration::from_millis(self.config.scan_ms.into()) {
-                            scanned = Instant::now();
-                            rescan(&adapter).await?;
-                        }
-                    }
+                    self.mind(&mut air, desk).await?;
                 }
             }
-            if job.is_none() && desk.backlog() < BACKLOG_MAX {
-                job = self.next_job(&adapter, &heard);
-            }
+            self.start_jobs(&mut air, desk).await?;
         }
     }
 
-    async fn choose(&self, manager: &Manager) -> Result<Adapter, String> {
+    async fn choose(&self, manager: &Manager) -> Result<(String, Adapter), String> {
         let mut named = Vec::new();
         for adapter in within(CALL_LIMIT, "adapters", manager.adapters()).await? {
             // "hci0 (usb:v1D6Bp0246d0542)"
@@ -121,87 +161,184 @@ impl BleDriver {
             let names = named.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(format!("no Bluetooth adapter {}, found: [{names}]", wanted.unwrap_or("at all")));
         };
-        Ok(named.swap_remove(index).1)
+        Ok(named.swap_remove(index))
+    }
+
+    /// Looks after the adapter between jobs.
+    async fn mind(&mut self, air: &mut Air, desk: &mut Desk) -> Result<(), String> {
+        let idle = air.jobs.is_empty();
+        if let Some(remedy) = self.care.tick(mono_ms(), idle && air.scanning) {
+            self.remedy(remedy, air, desk).await?;
+        }
+        if !idle {
+            return Ok(());
+        }
+        if air.checked.elapsed() >= CHECK_EVERY {
+            air.checked = Instant::now();
+            within(CALL_LIMIT, "adapter", air.adapter.adapter_info()).await?;
+        }
+        if !air.scanning {
+            air.start_scan().await?;
+        } else if air.scanned.elapsed() >= Duration::from_millis(self.config.scan_ms.into()) {
+            air.stop_scan().await;
+            air.start_scan().await?;
+        }
+        Ok(())
+    }
+
+    async fn remedy(&self, remedy: Remedy, air: &mut Air, desk: &mut Desk) -> Result<(), String> {
+        let complaint = self.care.complaint();
+        tracing::warn!("{complaint}; next: {remedy:?}");
+        match remedy {
+            Remedy::Rescan => {
+                air.stop_scan().await;
+                air.start_scan().await
+            }
+            Remedy::PowerCycle => {
+                let name = air.name.clone();
+                let cycle = tokio::task::spawn_blocking(move || power::cycle(&name));
+                let done = within(power::CYCLE_LIMIT, "power cycle", cycle).await;
+                if let Err(reason) = done.and_then(|outcome| outcome) {
+                    tracing::warn!("{reason}");
+                }
+                let state = within(CALL_LIMIT, "adapter", air.adapter.adapter_state()).await?;
+                if state == CentralState::PoweredOff {
+                    return Err(format!("{complaint}; it stays off after a power cycle"));
+                }
+                air.scanning = false;
+                air.start_scan().await
+            }
+            Remedy::Rebuild => Err(format!("{complaint}; the session with the daemon is built anew")),
+            Remedy::Report => {
+                let reason =
+                    format!("{complaint}; scanning again, a power cycle and a new session did not help");
+                desk.unreachable(self.tags.iter().map(|t| &t.device), &reason);
+                Ok(())
+            }
+        }
     }
 
     /// Takes in one event; foreign devices are dropped by their address, without a call to the daemon.
-    async fn hear(
-        &self,
-        adapter: &Adapter,
-        event: CentralEvent,
-        heard: &mut BTreeMap<usize, Heard>,
-        desk: &mut Desk,
-    ) {
+    async fn hear(&mut self, air: &mut Air, event: CentralEvent, desk: &mut Desk) {
         match event {
             CentralEvent::DeviceDiscovered(id) => {
-                let Some((index, tag)) = self.tag_of(&id) else { return };
-                heard.entry(index).or_default().id = Some(id.clone());
+                let Some(index) = self.index_of(&id) else { return };
+                air.heard.entry(index).or_default().id = Some(id.clone());
                 // Its first advertisement came before the event: what the daemon kept of it is asked for once.
-                let properties = async { adapter.peripheral(&id).await?.properties().await };
+                let properties = async { air.adapter.peripheral(&id).await?.properties().await };
                 if let Ok(Some(known)) = within(CALL_LIMIT, "properties", properties).await {
                     // A device that the daemon only remembers has no signal strength.
-                    if let (Some(rssi), Some(bytes)) = (known.rssi, known.manufacturer_data.get(&COMPANY)) {
-                        heard.entry(index).or_default().rssi = Some(rssi);
-                        advertised(tag, bytes, heard.entry(index).or_default(), desk);
+                    if let Some(rssi) = known.rssi {
+                        air.heard.entry(index).or_default().rssi = Some(rssi);
+                        self.advertised(index, &known.manufacturer_data, air, desk);
                     }
                 }
             }
             CentralEvent::ManufacturerDataAdvertisement { id, manufacturer_data } => {
-                let Some((index, tag)) = self.tag_of(&id) else { return };
-                let entry = heard.entry(index).or_default();
-                entry.id = Some(id);
-                if let Some(bytes) = manufacturer_data.get(&COMPANY) {
-                    advertised(tag, bytes, entry, desk);
-                }
+                self.sang(desk);
+                let Some(index) = self.index_of(&id) else { return };
+                air.heard.entry(index).or_default().id = Some(id);
+                self.advertised(index, &manufacturer_data, air, desk);
             }
             CentralEvent::RssiUpdate { id, rssi } => {
-                let Some((index, _)) = self.tag_of(&id) else { return };
-                heard.entry(index).or_default().rssi = Some(rssi);
+                self.sang(desk);
+                let Some(index) = self.index_of(&id) else { return };
+                let heard = air.heard.entry(index).or_default();
+                (heard.id, heard.rssi) = (Some(id), Some(rssi));
+                self.advertised(index, &HashMap::new(), air, desk);
             }
+            CentralEvent::ServiceDataAdvertisement { .. } => self.sang(desk),
             _ => {}
         }
     }
 
-    fn tag_of(&self, id: &PeripheralId) -> Option<(usize, &Tag)> {
+    /// The canary sings: whoever was heard, the adapter works.
+    fn sang(&mut self, desk: &mut Desk) {
+        if self.care.heard() {
+            desk.reachable(self.tags.iter().map(|t| &t.device));
+        }
+    }
+
+    fn index_of(&self, id: &PeripheralId) -> Option<usize> {
         // "hci0/dev_FF_FF_92_00_00_01"
         let text = id.to_string();
         let address = text.rsplit_once("dev_")?.1.replace('_', ":");
-        self.tags.iter().enumerate().find(|(_, tag)| tag.address == address)
+        self.tags.iter().position(|tag| tag.address == address)
     }
 
-    fn next_job(&mut self, adapter: &Adapter, heard: &BTreeMap<usize, Heard>) -> Option<Running> {
-        let tags = &self.tags;
-        let known = |device: &str| {
-            let index = tags.iter().position(|t| *t.device == *device)?;
-            Some((tags.get(index)?, heard.get(&index)?.id.clone()?))
+    /// A configured tag was heard.
+    fn advertised(&mut self, index: usize, data: &HashMap<u16, Vec<u8>>, air: &mut Air, desk: &mut Desk) {
+        self.sang(desk);
+        let (Some(tag), heard) = (self.tags.get_mut(index), air.heard.entry(index).or_default()) else {
+            return;
         };
-        let job = self.queue.start(Instant::now(), |device| known(device).is_some())?;
-        let (tag, peripheral) = known(&job.tag)?;
-        let upload = Upload {
-            adapter: adapter.clone(),
-            peripheral,
-            planes: job.planes,
-            encoding: tag.encoding,
-            config: self.config.clone(),
+        let seen = match tag.family.seen(data) {
+            // Nothing of the family's own: that a label was heard at all is what counts.
+            None if matches!(tag.family, super::Family::Esl(_)) => {
+                return desk.contact(&tag.device, &Contact::Good);
+            }
+            None => return,
+            Some(Ok(seen)) => seen,
+            Some(Err((bytes, reason))) => {
+                desk.frame(&tag.device, Way::Received, &bytes);
+                return desk.contact(&tag.device, &Contact::Malformed(reason));
+            }
         };
-        Some(Box::pin(upload.run()))
+        tag.family.observe(seen.profile);
+        report_seen(tag, seen, data, heard, desk);
+    }
+
+    /// Starts what may run; the scan is stopped for the first job.
+    async fn start_jobs(&mut self, air: &mut Air, desk: &Desk) -> Result<(), String> {
+        while desk.backlog() < BACKLOG_MAX && air.may_start() {
+            let known = |device: &str| {
+                let index = self.tags.iter().position(|t| *t.device == *device)?;
+                Some((self.tags.get(index)?, air.heard.get(&index)?.id.clone()?))
+            };
+            let started = self.queue.start(Instant::now(), |device| known(device).is_some());
+            let Some((ticket, order)) = started else { break };
+            let Some((tag, peripheral)) = known(&order.tag) else { break };
+            let task = Task {
+                ticket,
+                adapter: air.adapter.clone(),
+                peripheral,
+                family: tag.family.clone(),
+                work: order.work,
+                config: self.config.clone(),
+            };
+            if air.scanning {
+                air.round = 0;
+                air.stop_scan().await;
+            }
+            air.round += 1;
+            air.jobs.push(Box::pin(task.run()));
+        }
+        if air.jobs.is_empty() && !air.scanning {
+            air.start_scan().await?;
+        }
+        Ok(())
     }
 
     fn ended(&mut self, attempt: Attempt, desk: &mut Desk) {
+        let Some(tag) = self.queue.tag(attempt.ticket) else { return };
+        attempt.frames.iter().for_each(|(way, bytes)| desk.frame(&tag, way, bytes));
+        self.care.attempt(attempt.result.as_ref().is_err_and(super::TagFault::of_adapter));
         match attempt.result {
-            Ok(hash) => {
-                let Some((tag, job)) = self.queue.succeeded() else { return };
-                attempt.frames.iter().for_each(|(way, bytes)| desk.frame(&tag, *way, bytes));
+            Ok(answer) => {
+                let Some(ended) = self.queue.succeeded(attempt.ticket) else { return };
                 desk.contact(&tag, &Contact::Good);
-                desk.report(&tag, DeviceBody::TagWritten { job, result: Ok(hash) });
+                let body = match answer {
+                    TagAnswer::Image(hash) if ended.image => {
+                        DeviceBody::TagWritten { job: ended.job, result: Ok(hash) }
+                    }
+                    answer => DeviceBody::TagDone { job: ended.job, result: Ok(answer) },
+                };
+                desk.report(&tag, body);
             }
-            Err(reason) => {
-                if let Some(tag) = self.queue.running_tag() {
-                    attempt.frames.iter().for_each(|(way, bytes)| desk.frame(&tag, *way, bytes));
-                    desk.contact(&tag, &Contact::Refused(format!("image not written: {reason}")));
-                }
-                if let Some(failed) = self.queue.failed(Instant::now(), &reason) {
-                    report_failed(&failed, desk);
+            Err(fault) => {
+                desk.contact(&tag, &Contact::Refused(format!("job not done: {fault}")));
+                if let Some(failed) = self.queue.failed(attempt.ticket, Instant::now(), &fault) {
+                    report_failed(failed, desk);
                 }
             }
         }
@@ -215,45 +352,38 @@ impl BleDriver {
             self.queue.push(job, Instant::now());
         }
         if desk.backlog() < BACKLOG_MAX {
-            self.queue.expire(Instant::now()).iter().for_each(|failed| report_failed(failed, desk));
+            self.queue.expire(Instant::now()).into_iter().for_each(|failed| report_failed(failed, desk));
         }
     }
 }
 
-fn report_failed(failed: &Failed, desk: &mut Desk) {
-    let body = DeviceBody::TagWritten { job: failed.job, result: Err(failed.reason.clone()) };
-    desk.report(&failed.tag, body);
-}
-
-fn advertised(tag: &Tag, bytes: &[u8], heard: &mut Heard, desk: &mut Desk) {
-    let advert = match Advert::parse(bytes) {
-        Ok(advert) => advert,
-        Err(error) => {
-            desk.frame(&tag.device, Way::Received, bytes);
-            desk.contact(&tag.device, &Contact::Malformed(error.to_string()));
-            return;
-        }
-    };
-    let model = advert.model_id();
-    if model == tag.model {
-        desk.contact(&tag.device, &Contact::Good);
+fn report_failed(Failed { ended, fault }: Failed, desk: &mut Desk) {
+    let body = if ended.image {
+        DeviceBody::TagWritten { job: ended.job, result: Err(fault.to_string()) }
     } else {
-        let reason = format!("advertises model {model:#05x}, configured is {:#05x}", tag.model);
-        desk.contact(&tag.device, &Contact::Refused(reason));
-    }
-    let news = heard.reported.as_ref().is_none_or(|(at, last)| *last != advert || at.elapsed() >= SEEN_EVERY);
-    if news {
-        heard.reported = Some((Instant::now(), advert));
-        desk.frame(&tag.device, Way::Received, bytes);
-        let body = DeviceBody::TagSeen { model, battery_mv: advert.battery_mv, rssi: heard.rssi };
-        desk.report(&tag.device, body);
-    }
+        DeviceBody::TagDone { job: ended.job, result: Err(fault) }
+    };
+    desk.report(&ended.tag, body);
 }
 
-async fn rescan(adapter: &Adapter) -> Result<(), String> {
-    // A scan that the daemon ended by itself cannot be stopped; starting it again is what counts.
-    if let Err(reason) = within(CALL_LIMIT, "stop scan", adapter.stop_scan()).await {
-        tracing::debug!("{reason}");
+/// Reports what a tag said of itself, at once when it is news.
+fn report_seen(tag: &Tag, seen: Seen, data: &HashMap<u16, Vec<u8>>, heard: &mut Heard, desk: &mut Desk) {
+    match seen.model.filter(|model| *model != tag.model) {
+        None => desk.contact(&tag.device, &Contact::Good),
+        Some(model) => {
+            let reason = format!("advertises model {model:#05x}, configured is {:#05x}", tag.model);
+            desk.contact(&tag.device, &Contact::Refused(reason));
+        }
     }
-    within(CALL_LIMIT, "start scan", adapter.start_scan(ScanFilter::default())).await
+    let news = heard.reported.as_ref().is_none_or(|(at, last)| *last != seen || at.elapsed() >= SEEN_EVERY);
+    if !news {
+        return;
+    }
+    data.values().for_each(|bytes| desk.frame(&tag.device, Way::Received, bytes));
+    let model = seen.model.unwrap_or(tag.model);
+    desk.report(&tag.device, DeviceBody::TagSeen { model, battery_mv: seen.battery_mv, rssi: heard.rssi });
+    if let Some(temperature) = seen.temperature {
+        desk.report(&tag.device, DeviceBody::TagTemperature(temperature));
+    }
+    heard.reported = Some((Instant::now(), seen));
 }

@@ -7,7 +7,7 @@ use drv_protocol::i2c::Probe;
 use drv_protocol::profile::{Class, OFFSETS, Profile};
 use drv_protocol::scales;
 
-use super::{BusKind, CabinetConfig, DEVICES_MAX, HostConfig, W1Config};
+use super::{BusKind, CabinetConfig, DEVICES_MAX, HostConfig, TagConfig, TagFamily, W1Config};
 use crate::error::HostError;
 
 impl HostConfig {
@@ -246,7 +246,9 @@ impl HostConfig {
             if !addresses.insert(tag.address.to_ascii_uppercase()) {
                 return Err(at.fault("address", "an address used once", &tag.address));
             }
+            self.check_family(at, tag)?;
         }
+        self.check_labels()?;
         if let Some(ble) = &self.ble {
             let at = At { table: "ble", id: "-" };
             at.range("attempts", u64::from(ble.attempts), 1, 10)?;
@@ -255,8 +257,71 @@ impl HostConfig {
             at.range("operation_timeout_ms", u64::from(ble.operation_timeout_ms), 50, 120_000)?;
             at.range("transfer_timeout_ms", u64::from(ble.transfer_timeout_ms), 100, 600_000)?;
             at.range("lost_after_ms", u64::from(ble.lost_after_ms), 500, 86_400_000)?;
+            at.range("connections", u64::from(ble.connections), 1, 16)?;
+            if ble.canary_ms != 0 {
+                at.range("canary_ms", u64::from(ble.canary_ms), 500, 86_400_000)?;
+            }
+            if ble.sync_key.as_ref().is_some_and(|key| key.material().is_none()) {
+                return Err(at.fault("sync_key", "48 hex digits: key, then vector", "something else"));
+            }
         } else if let Some(tag) = self.tag.first() {
             return Err(At { table: "tag", id: &tag.id }.fault("ble", "a [ble] table for the tags", "none"));
+        }
+        Ok(())
+    }
+}
+
+impl HostConfig {
+    /// The keys that a family needs, and those that mean nothing to it.
+    fn check_family(&self, at: At<'_>, tag: &TagConfig) -> Result<(), HostError> {
+        let label = tag.family == TagFamily::Esl;
+        if !label && tag.model == 0 {
+            return Err(at.fault("model", "the model number that the tag advertises", "0 or nothing"));
+        }
+        if !label && (tag.esl.is_some() || tag.response_key.is_some()) {
+            return Err(at.fault("family", "esl for a tag with esl or response_key", tag.family.name()));
+        }
+        if label && (tag.inverted || tag.scan.is_some()) {
+            return Err(at.fault("family", "gicisky or oepl for a tag with inverted or scan", "esl"));
+        }
+        if tag.family != TagFamily::Gicisky && tag.header.is_some() {
+            return Err(at.fault("header", "nothing: only gicisky streams have a header", "a value"));
+        }
+        if !label {
+            return Ok(());
+        }
+        let Some(address) = tag.esl else {
+            return Err(at.fault("esl", "{ id, group }, the label's address", "nothing"));
+        };
+        at.range("esl.id", u64::from(address.id), 0, 254)?;
+        at.range("esl.group", u64::from(address.group), 0, 127)?;
+        if tag.response_key.as_ref().and_then(super::KeyText::material).is_none() {
+            return Err(at.fault(
+                "response_key",
+                "48 hex digits: key, then vector",
+                "nothing or something else",
+            ));
+        }
+        if self.ble.as_ref().is_some_and(|ble| ble.sync_key.is_none()) {
+            let at = At { table: "ble", id: "-" };
+            return Err(at.fault("sync_key", "48 hex digits, as there are ESL labels", "nothing"));
+        }
+        Ok(())
+    }
+
+    /// A label number may be used once in its group: two labels with one would answer each other's commands.
+    fn check_labels(&self) -> Result<(), HostError> {
+        let mut taken = BTreeMap::new();
+        for tag in self.tag.iter().filter(|tag| tag.family == TagFamily::Esl) {
+            let Some(address) = tag.esl else { continue };
+            if let Some(other) = taken.insert((address.group, address.id), &tag.id) {
+                let at = At { table: "tag", id: &tag.id };
+                return Err(at.fault(
+                    "esl",
+                    "a number used once in its group",
+                    &format!("the address of {other}"),
+                ));
+            }
         }
         Ok(())
     }

@@ -4,6 +4,8 @@ use super::model::Model;
 use crate::evidence::Evidence;
 
 const TYPE_MASK: u16 = 0x3FFF;
+/// The tag does not unpack images (OpenEPaperLink `ble_filter.cpp`).
+const TYPE_RAW_ONLY: u16 = 0x4000;
 
 /// What a tag says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,12 @@ impl Advert {
     #[must_use]
     pub const fn model_id(&self) -> u16 {
         self.type_bits & TYPE_MASK
+    }
+
+    /// The tag takes packed images, by what one public writer observed.
+    #[must_use]
+    pub const fn unpacks(&self) -> bool {
+        self.type_bits & TYPE_RAW_ONLY == 0
     }
 
     /// The model; `None` for a number not in the table.

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::chunk::{CHUNK_BYTES, ChunkError, compress_chunk, decompress_chunk};
-use super::model::Model;
+use super::model::{Colors, Model};
 use crate::evidence::Evidence;
 
 /// The color of a pixel.
@@ -16,6 +16,20 @@ pub enum Ink {
     Black,
     /// Red ink; black on a panel without red.
     Red,
+    /// Yellow ink; red on a panel without yellow, black on one without red.
+    Yellow,
+}
+
+impl Ink {
+    /// The two bits of a pixel of a four-colour panel.
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Black => 0b00,
+            Self::White => 0b01,
+            Self::Yellow => 0b10,
+            Self::Red => 0b11,
+        }
+    }
 }
 
 /// What the four bytes at a compressed stream's head count; writers disagree, so a profile says.
@@ -29,7 +43,7 @@ pub enum StreamHeader {
     Total,
 }
 
-/// How planes become a stream.
+/// How planes become a stream; [`super::Profile`] says which for which firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// The planes as they are.
@@ -70,11 +84,11 @@ pub enum StreamError {
     },
 }
 
-/// An image in the panel's own memory order: 1 bit per pixel, most significant first.
+/// An image in the panel's own memory order: 1 bit per pixel and plane, or 2 bits per pixel, most significant first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planes {
     model: Model,
-    /// 1 is white.
+    /// 1 is white; on a four-colour panel two bits per pixel.
     black: Vec<u8>,
     /// 1 is red; `None` on a panel without red.
     red: Option<Vec<u8>>,
@@ -86,7 +100,8 @@ impl Planes {
     pub fn blank(model: Model) -> Option<Self> {
         let red = model.planes()? > 1;
         let size = model.plane_bytes();
-        Some(Self { model, black: vec![0xFF; size], red: red.then(|| vec![0; size]) })
+        let white = if model.colors == Colors::BlackWhiteYellowRed { 0x55 } else { 0xFF };
+        Some(Self { model, black: vec![white; size], red: red.then(|| vec![0; size]) })
     }
 
     /// The model the image is for.
@@ -95,7 +110,7 @@ impl Planes {
         &self.model
     }
 
-    /// The black plane; 1 is white.
+    /// The black plane, 1 is white; on a four-colour panel the only plane (00 black, 01 white, 10 yellow, 11 red).
     #[must_use]
     pub fn black(&self) -> &[u8] {
         &self.black
@@ -110,14 +125,21 @@ impl Planes {
     /// Sets a pixel; one outside the picture is ignored.
     pub fn set(&mut self, x: u16, y: u16, ink: Ink) {
         let Some((byte, mask)) = self.model.position(x, y) else { return };
+        if self.model.pixel_bits() == 2 {
+            if let Some(slot) = self.black.get_mut(byte) {
+                *slot = *slot & !mask | (ink.bits() * 0x55) & mask;
+            }
+            return;
+        }
         let has_red = self.red.is_some();
+        let red = matches!(ink, Ink::Red | Ink::Yellow);
         if let Some(slot) = self.black.get_mut(byte) {
             // Red lies over white, so that a pixel is never both inks.
-            let white = ink == Ink::White || (ink == Ink::Red && has_red);
+            let white = ink == Ink::White || (red && has_red);
             *slot = if white { *slot | mask } else { *slot & !mask };
         }
         if let Some(slot) = self.red.as_mut().and_then(|plane| plane.get_mut(byte)) {
-            *slot = if ink == Ink::Red { *slot | mask } else { *slot & !mask };
+            *slot = if red { *slot | mask } else { *slot & !mask };
         }
     }
 
@@ -125,6 +147,11 @@ impl Planes {
     #[must_use]
     pub fn ink(&self, x: u16, y: u16) -> Option<Ink> {
         let (byte, mask) = self.model.position(x, y)?;
+        if self.model.pixel_bits() == 2 {
+            let bits = self.black.get(byte)? & mask;
+            let inks = [Ink::Black, Ink::White, Ink::Yellow, Ink::Red];
+            return inks.into_iter().find(|ink| (ink.bits() * 0x55) & mask == bits);
+        }
         let red = self.red.as_ref().and_then(|plane| plane.get(byte)).is_some_and(|bits| bits & mask != 0);
         let white = self.black.get(byte)? & mask != 0;
         Some(match (red, white) {
@@ -135,11 +162,12 @@ impl Planes {
     }
 
     /// The image's identity: FNV-1a, 64 bits, big-endian, over width and height (u16, big-endian), the number of
-    /// planes (one byte), the black plane, the red plane. Not a cryptographic hash: it tells images apart, no more.
+    /// planes (one byte; 4 for a four-colour panel), the black plane, the red plane. Not a cryptographic hash: it tells images apart, no more.
     #[must_use]
     pub fn hash(&self) -> [u8; 8] {
         let [width, height] = [self.model.width.to_be_bytes(), self.model.height.to_be_bytes()];
-        let count = [1 + u8::from(self.red.is_some())];
+        let four = self.model.colors == Colors::BlackWhiteYellowRed;
+        let count = [if four { 4 } else { 1 + u8::from(self.red.is_some()) }];
         let parts = [&width[..], &height, &count, &self.black, self.red.as_deref().unwrap_or(&[])];
         let bytes = parts.iter().flat_map(|part| part.iter());
         bytes
@@ -147,6 +175,16 @@ impl Planes {
                 (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
             })
             .to_be_bytes()
+    }
+
+    /// The same image for firmware that shows the black plane inverted: 1 is black. Its own inverse.
+    #[must_use]
+    pub fn inverted(&self) -> Self {
+        let mut other = self.clone();
+        if self.model.pixel_bits() == 1 {
+            other.black.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        other
     }
 
     /// The stream to upload.
@@ -206,7 +244,7 @@ impl Planes {
     }
 }
 
-/// A line as a chunk whose control word is zero: literals only. A line is never longer than 120 bytes.
+/// A line as a chunk whose control word is zero: literals only. A line is never longer than 240 bytes.
 fn literal_line(line: &[u8]) -> Vec<u8> {
     let count = u8::try_from(line.len()).unwrap_or(u8::MAX - 7);
     let mut chunk = [0x75, count + 7, count, 0, 0, 0, 0].to_vec();

@@ -110,7 +110,88 @@ fn pixels_lie_where_the_scan_puts_them() {
     let mut mono = Planes::blank(model(0x48)).unwrap();
     mono.set(7, 2, Ink::Red);
     assert_eq!((mono.black()[100], mono.red()), (0xFE, None));
-    assert!(Planes::blank(model(0x4E)).is_none());
+    assert!(Planes::blank(model(0xA0)).is_none());
+}
+
+/// devices.md 3.2: BWRY 2 bpp, 00 K, 01 W, 10 Y, 11 R; most significant pixel first.
+#[test]
+fn four_colours_take_two_bits_per_pixel() {
+    let mut planes = Planes::blank(model(0x4E)).unwrap();
+    assert_eq!((planes.black().len(), planes.red()), (400 * 300 / 4, None));
+    for (x, ink) in [Ink::Black, Ink::White, Ink::Yellow, Ink::Red].into_iter().enumerate() {
+        planes.set(u16::try_from(x).unwrap(), 1, ink);
+        assert_eq!(planes.ink(u16::try_from(x).unwrap(), 1), Some(ink));
+    }
+    assert_eq!(planes.black()[100], 0b00_01_10_11);
+    assert_eq!(planes.black()[101], 0b01_01_01_01);
+    let mut other = planes.clone();
+    other.set(3, 1, Ink::Yellow);
+    assert_ne!(other.hash(), planes.hash());
+    for encoding in
+        [Encoding::Raw, Encoding::Lines(StreamHeader::Total), Encoding::Chunks(StreamHeader::Plane)]
+    {
+        assert_eq!(Planes::decode(model(0x4E), &planes.encode(encoding)), Ok(planes.clone()));
+    }
+    // A panel without yellow shows red, one without red shows black.
+    let mut red = Planes::blank(model(0x4B)).unwrap();
+    red.set(0, 0, Ink::Yellow);
+    assert_eq!(red.ink(0, 0), Some(Ink::Red));
+    let mut mono = Planes::blank(model(0x48)).unwrap();
+    mono.set(0, 0, Ink::Yellow);
+    assert_eq!(mono.ink(0, 0), Some(Ink::Black));
+}
+
+/// eigger/hass-gicisky `devices.py` lists these adverts of real tags; which packing goes with which is as documented there.
+#[test]
+fn profiles_follow_what_public_writers_observed() {
+    let rows: [(&str, u16, Encoding, bool); 6] = [
+        ("0B 1D 8101 41", 0x10B, Encoding::Raw, false),
+        ("33 1D 8101 40", 0x033, Encoding::Raw, false),
+        ("2B 1E 8101 02", 0x22B, Encoding::Lines(StreamHeader::Total), false),
+        ("4B 1E 8101 40", 0x04B, Encoding::Raw, false),
+        ("2B 1E 0101 01", 0x12B, Encoding::Chunks(StreamHeader::Plane), true),
+        ("8B 1F 0101 00", 0x08B, Encoding::Chunks(StreamHeader::Plane), false),
+    ];
+    for (bytes, id, encoding, inverted) in rows {
+        let advert = Advert::parse(&hex(bytes)).unwrap();
+        let profile = Profile::observed(&advert);
+        assert_eq!(
+            (advert.model_id(), profile.encoding, profile.inverted),
+            (id, encoding, inverted),
+            "{bytes}"
+        );
+        assert!(advert.model().and_then(Planes::blank).is_some(), "{bytes}");
+    }
+    let other = Advert::parse(&hex("2B 1E 8101 01")).unwrap();
+    assert_eq!(Profile::observed(&other).encoding, Encoding::Lines(StreamHeader::Total));
+    assert_eq!(Profile::observed(&Advert::parse(&hex("28 1E 8101 00")).unwrap()), Profile::LINES);
+}
+
+#[test]
+fn an_inverted_profile_turns_the_black_plane_only() {
+    let mut planes = Planes::blank(model(0x12B)).unwrap();
+    planes.set(0, 0, Ink::Black);
+    planes.set(1, 0, Ink::Red);
+    let profile = Profile { inverted: true, ..Profile::RAW };
+    let sent = Planes::decode(model(0x12B), &profile.stream(&planes)).unwrap();
+    assert_eq!(sent.red(), planes.red());
+    assert_eq!(sent.inverted(), planes);
+    let four = Planes::blank(model(0x4E)).unwrap();
+    assert_eq!(four.inverted(), four);
+}
+
+#[test]
+fn every_model_is_listed_once_and_fits_an_upload() {
+    for (place, model) in MODELS.iter().enumerate() {
+        assert!(MODELS[..place].iter().all(|other| other.id != model.id), "{:#05x}", model.id);
+        let Some(planes) = Planes::blank(*model) else {
+            assert_eq!(model.colors, Colors::Lcd);
+            continue;
+        };
+        for profile in [Profile::RAW, Profile::LINES, Profile::CHUNKS] {
+            assert!(profile.transfer(&planes).is_ok(), "{:#05x} {profile:?}", model.id);
+        }
+    }
 }
 
 /// The hash is FNV-1a 64 as documented; the expected value was computed apart from this code.
@@ -151,7 +232,7 @@ fn a_label_shows_its_whole_price_or_is_refused() {
     assert!(matches!(render(&label, model(0x0B)), Err(RenderError::Price { chars: 30, width: 212 })));
     label.price_text.clear();
     assert!(render(&label, model(0x0B)).is_err());
-    assert_eq!(render(&label, model(0x4E)), Err(RenderError::Unsupported { id: 0x4E }));
+    assert_eq!(render(&label, model(0xA0)), Err(RenderError::Unsupported { id: 0xA0 }));
 }
 
 fn asked(index: u32) -> Vec<u8> {
@@ -237,11 +318,11 @@ proptest! {
     }
 
     #[test]
-    fn images_survive_every_encoding(points in proptest::collection::vec((0_u16..296, 0_u16..128, 0_u8..3), 0..200)) {
-        for id in [0x0B, 0x10B, 0x28, 0x33] {
+    fn images_survive_every_encoding(points in proptest::collection::vec((0_u16..296, 0_u16..128, 0_u8..4), 0..200)) {
+        for id in [0x0B, 0x10B, 0x28, 0x33, 0x2E] {
             let mut planes = Planes::blank(model(id)).unwrap();
             for (x, y, ink) in &points {
-                planes.set(*x, *y, [Ink::White, Ink::Black, Ink::Red][usize::from(*ink)]);
+                planes.set(*x, *y, [Ink::White, Ink::Black, Ink::Red, Ink::Yellow][usize::from(*ink)]);
             }
             for encoding in [
                 Encoding::Raw,

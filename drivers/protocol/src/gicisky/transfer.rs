@@ -18,6 +18,8 @@ use crate::evidence::Evidence;
 const INDEX_BYTES: usize = 4;
 /// Retransmissions served per transfer before it is given up, on top of one for every block.
 const REPEATS_EXTRA: u64 = 32;
+/// How often in a row the same block may be asked for: a link that loses every one of so many is given up.
+const REPEATS_IN_A_ROW: u32 = 16;
 /// The largest stream: two planes of the largest panel and their chunk headers fit well.
 pub const STREAM_BYTES_MAX: usize = 512 * 1024;
 
@@ -81,9 +83,11 @@ pub enum TransferError {
         /// How many blocks there are.
         count: usize,
     },
-    /// The tag asked for the same blocks again too often.
-    #[error("tag asked for {served} blocks of a stream of {count}")]
+    /// The tag asked for one block too often in a row, or for too many blocks again.
+    #[error("tag asked for block {index} again: {served} served of a stream of {count}")]
     Repeats {
+        /// The last block asked for.
+        index: u32,
         /// Blocks served.
         served: u64,
         /// Blocks of the stream.
@@ -132,6 +136,8 @@ pub struct Transfer {
     /// Blocks 0..sent have been sent at least once.
     sent: usize,
     served: u64,
+    /// The last block served, and how often in a row.
+    last: (usize, u32),
 }
 
 impl Transfer {
@@ -143,12 +149,12 @@ impl Transfer {
         if stream.is_empty() || stream.len() > STREAM_BYTES_MAX {
             return Err(TransferError::Size { found: stream.len() });
         }
-        Ok(Self { stream, start, state: State::Idle, block_bytes: 0, sent: 0, served: 0 })
+        Ok(Self { stream, start, state: State::Idle, block_bytes: 0, sent: 0, served: 0, last: (0, 0) })
     }
 
     /// The first write, after notifications were subscribed. Starting again starts over.
     pub fn begin(&mut self) -> Step {
-        (self.state, self.sent, self.served) = (State::BlockSize, 0, 0);
+        (self.state, self.sent, self.served, self.last) = (State::BlockSize, 0, 0, (0, 0));
         Step::WriteCommand([0x01].to_vec())
     }
 
@@ -239,8 +245,10 @@ impl Transfer {
             return Err(TransferError::Index { index, count });
         }
         self.served += 1;
-        if self.served > 2 * u64::try_from(count).unwrap_or(u64::MAX / 2) + REPEATS_EXTRA {
-            return Err(TransferError::Repeats { served: self.served, count });
+        self.last = (at, if self.last.0 == at { self.last.1 + 1 } else { 1 });
+        let stalled = self.last.1 > REPEATS_IN_A_ROW;
+        if stalled || self.served > 2 * u64::try_from(count).unwrap_or(u64::MAX / 2) + REPEATS_EXTRA {
+            return Err(TransferError::Repeats { index, served: self.served, count });
         }
         self.sent = self.sent.max(at + 1);
         let from = at * self.block_bytes;

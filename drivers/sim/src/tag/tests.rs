@@ -1,7 +1,7 @@
 //! The host's upload against the tag.
 
 use drv_protocol::gicisky::{
-    COMPANY, Encoding, Label, Start, Step, StreamHeader, Transfer, TransferError, render,
+    COMPANY, Encoding, Ink, Label, Profile, Start, Step, StreamHeader, Transfer, TransferError, render,
 };
 
 use super::*;
@@ -101,4 +101,47 @@ fn no_bytes_panic() {
         tag.command(&piece, now);
         tag.block(&piece, now);
     }
+}
+
+#[test]
+fn every_model_shows_what_its_profile_sends() {
+    for model in drv_protocol::gicisky::MODELS {
+        let Some(mut planes) = Planes::blank(model) else { continue };
+        planes.set(3, 1, Ink::Black);
+        planes.set(4, 1, Ink::Yellow);
+        for raw_only in [false, true] {
+            let advert = Advert {
+                type_bits: model.id | if raw_only { 0x4000 } else { 0 },
+                battery_mv: 3_000,
+                firmware: 0x0101,
+            };
+            let profile = Profile::observed(&advert);
+            let mut tag = TagSim::new(model, 3_000, 1).with_firmware(0x0101, raw_only, profile.inverted);
+            assert_eq!(Advert::parse(&tag.advert()), Ok(advert));
+            tag.connected();
+            let mut transfer = profile.transfer(&planes).unwrap();
+            let mut step = transfer.begin();
+            while step != Step::Done {
+                let actions = match &step {
+                    Step::WriteCommand(bytes) => tag.command(bytes, 5),
+                    Step::WriteBlock(bytes) => tag.block(bytes, 5),
+                    Step::Done => break,
+                };
+                let [TagAction::Notify(bytes)] = &actions[..] else { panic!("{actions:?}") };
+                step = transfer.handle_notify(bytes).unwrap().unwrap();
+            }
+            assert_eq!(tag.image(), Some(&planes), "{:#05x}", model.id);
+        }
+    }
+}
+
+#[test]
+fn a_stalled_block_ends_the_upload_by_name() {
+    let mut tag = tag();
+    tag.set_faults(TagFaults { stall: 10, ..TagFaults::default() });
+    let planes = label("1.99");
+    assert_eq!(upload(&mut tag, &planes, Encoding::Raw), Some(Ok(())), "ten times is a bad link");
+    tag.set_faults(TagFaults { stall: 1_000, ..TagFaults::default() });
+    let stalled = upload(&mut tag, &planes, Encoding::Raw);
+    assert!(matches!(stalled, Some(Err(TransferError::Repeats { index: 0, .. }))), "{stalled:?}");
 }

@@ -3,6 +3,7 @@
 use super::tree::{self, Node};
 use super::{Config, ConfigError};
 use drv_host::HostError;
+use drv_host::config::TagFamily;
 use sync_model::DeviceId;
 
 struct Complaints<'n> {
@@ -168,7 +169,14 @@ fn devices(config: &Config, complaints: &mut Complaints<'_>) {
         }
     }
     for (index, tag) in host.tag.iter().enumerate() {
-        if drv_protocol::gicisky::Model::find(tag.model).is_none() {
+        if tag.family == TagFamily::Esl {
+            // No image reaches such a label, so no price on it can be confirmed.
+            complaints.add(
+                &format!("tag[{index}].family"),
+                "a family that takes images: gicisky or oepl",
+                None,
+            );
+        } else if tag.panel().is_none() {
             complaints.add(&format!("tag[{index}].model"), "a model of the built-in table", None);
         }
     }

@@ -49,7 +49,7 @@ impl Tags {
         let retry_min_ms = config.prices.retry_min_s.saturating_mul(1_000);
         for entry in &config.host.tag {
             // Both were checked with the configuration.
-            let (Ok(id), Some(model)) = (DeviceId::new(&entry.id), Model::find(entry.model)) else {
+            let (Ok(id), Some(model)) = (DeviceId::new(&entry.id), entry.panel()) else {
                 continue;
             };
             by_sku.entry(Sku(entry.sku)).or_default().push(id.clone());

@@ -1,12 +1,11 @@
 //! Our own `org.bluez`: one adapter, many tags.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use drv_protocol::gicisky::COMPANY;
-use drv_sim::{TagAction, TagSim};
+use drv_sim::{GattTag, TagAction};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use zbus::message::Header;
@@ -16,8 +15,9 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 use zbus::{Connection, ObjectServer, connection, fdo, interface};
 
 use super::failed;
-use super::gatt::{BluezError, Characteristic, Link, Options, Part, Service, path};
+use super::gatt::{BluezError, Characteristic, Link, Options, Service, path};
 use crate::RigError;
+use crate::clock::now_ms;
 
 pub(super) const ADAPTER: &str = "/org/bluez/hci0";
 /// How long services take to resolve after a connect.
@@ -25,13 +25,13 @@ const RESOLVE: Duration = Duration::from_millis(5);
 /// How long a connect to a silent tag takes to fail.
 const NO_ANSWER: Duration = Duration::from_millis(500);
 
-/// A tag in the air.
+/// A tag in the air, of any family.
 #[derive(Debug, Clone)]
 pub struct FakeTag {
     /// `FF:FF:92:00:00:01`.
     pub address: String,
     /// The tag.
-    pub tag: Arc<Mutex<TagSim>>,
+    pub tag: Arc<Mutex<dyn GattTag>>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +40,11 @@ struct Air {
     scanners: Mutex<BTreeSet<String>>,
     linked: AtomicUsize,
     linked_max: AtomicUsize,
+    links: Mutex<Vec<Arc<Link>>>,
+    off: AtomicBool,
+    power_cycles: AtomicUsize,
+    /// Nothing is heard any more until the adapter is powered off and on so often.
+    deaf: AtomicUsize,
 }
 
 impl Air {
@@ -49,6 +54,27 @@ impl Air {
 
     fn scanned(&self) -> bool {
         !self.scanners().is_empty()
+    }
+
+    /// Something advertised is heard.
+    fn hears(&self) -> bool {
+        self.scanned() && self.deaf.load(Ordering::Acquire) == 0 && !self.off.load(Ordering::Acquire)
+    }
+
+    fn power(&self, on: bool) {
+        let was_off = self.off.swap(!on, Ordering::AcqRel);
+        if !on {
+            // Discovery sessions and connects that wait end with the power.
+            self.scanners().clear();
+            for link in self.links.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                link.state().hanging = false;
+            }
+        } else if was_off {
+            self.power_cycles.fetch_add(1, Ordering::AcqRel);
+            let less = |times: usize| times.checked_sub(1);
+            // Not deaf at all is no error.
+            drop(self.deaf.fetch_update(Ordering::AcqRel, Ordering::Acquire, less));
+        }
     }
 }
 
@@ -95,6 +121,7 @@ impl FakeBluez {
         for (index, tag) in (0u32..).zip(tags) {
             let (link, actions) = Link::new(tag.tag);
             fake.links.insert(tag.address.clone(), link.clone());
+            fake.air.links.lock().unwrap_or_else(PoisonError::into_inner).push(link.clone());
             let body = Body {
                 address: tag.address,
                 link,
@@ -127,6 +154,32 @@ impl FakeBluez {
             };
             body.drop_link().await;
         }
+    }
+
+    /// A connect to a hanging tag gets no answer, and every further one is "already in progress", until the tag is well
+    /// again or the adapter was powered off.
+    pub fn set_hanging(&self, address: &str, hanging: bool) {
+        if let Some(link) = self.links.get(address) {
+            link.state().hanging = hanging;
+        }
+    }
+
+    /// The next `times` links of a tag are without services, as after a killed `bluetoothd`.
+    pub fn set_hollow(&self, address: &str, times: u32) {
+        if let Some(link) = self.links.get(address) {
+            link.state().hollow = times;
+        }
+    }
+
+    /// The adapter scans and hears nothing, until it has been powered off and on `cycles` times.
+    pub fn set_deaf(&self, cycles: usize) {
+        self.air.deaf.store(cycles, Ordering::Release);
+    }
+
+    /// How often the adapter was powered off and on.
+    #[must_use]
+    pub fn power_cycles(&self) -> usize {
+        self.air.power_cycles.load(Ordering::Acquire)
     }
 
     /// The most links that were ever up at the same time.
@@ -164,6 +217,9 @@ impl Adapter {
         #[zbus(header)] header: Header<'_>,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
     ) -> Result<(), BluezError> {
+        if self.air.off.load(Ordering::Acquire) {
+            return Err(BluezError::NotReady("Resource Not Ready".into()));
+        }
         if !self.air.scanners().insert(sender(&header)) {
             return Err(BluezError::InProgress("Operation already in progress".into()));
         }
@@ -212,11 +268,13 @@ impl Adapter {
 
     #[zbus(property)]
     fn powered(&self) -> bool {
-        true
+        !self.air.off.load(Ordering::Acquire)
     }
 
     #[zbus(property)]
-    fn set_powered(&self, _on: bool) {}
+    fn set_powered(&self, on: bool) {
+        self.air.power(on);
+    }
 
     #[zbus(property)]
     fn discovering(&self) -> bool {
@@ -243,20 +301,47 @@ impl Body {
         format!("{ADAPTER}/dev_{}", self.address.replace(':', "_"))
     }
 
-    fn command_path(&self) -> String {
-        format!("{}/service0010/char0011", self.device_path())
+    /// The path of the characteristic that notifies.
+    fn notifying_path(&self) -> Option<String> {
+        let (place, _) = self.link.attributes().find(|(_, attribute)| attribute.notify)?;
+        Some(self.characteristic_path(place))
+    }
+
+    fn characteristic_path(&self, place: usize) -> String {
+        // A value, its declaration and its configuration take three handles.
+        format!("{}/service0010/char{:04x}", self.device_path(), 0x11 + 3 * place)
     }
 
     async fn publish(&self) -> zbus::Result<()> {
+        self.publish_service().await?;
+        let device = self.device_path();
+        self.connection.object_server().at(device.as_str(), Device { body: self.clone() }).await?;
+        Ok(())
+    }
+
+    async fn publish_service(&self) -> zbus::Result<()> {
         let (device, server) = (self.device_path(), self.connection.object_server());
         let service = format!("{device}/service0010");
-        server.at(service.as_str(), Service { device: Some(path(&device)?) }).await?;
-        for (part, name) in [(Part::Command, "char0011"), (Part::Image, "char0014")] {
-            let characteristic =
-                Characteristic { part, service: path(&service)?, link: self.link.clone(), guarded: true };
-            server.at(format!("{service}/{name}"), characteristic).await?;
+        let uuid = self.link.sim().service();
+        server.at(service.as_str(), Service { uuid, device: Some(path(&device)?) }).await?;
+        for (place, attribute) in self.link.attributes() {
+            let characteristic = Characteristic {
+                attribute,
+                service: path(&service)?,
+                link: self.link.clone(),
+                guarded: true,
+            };
+            server.at(self.characteristic_path(place), characteristic).await?;
         }
-        server.at(device.as_str(), Device { body: self.clone() }).await?;
+        Ok(())
+    }
+
+    async fn withdraw_service(&self) -> zbus::Result<()> {
+        let server = self.connection.object_server();
+        for (place, _) in self.link.attributes() {
+            server.remove::<Characteristic, _>(self.characteristic_path(place)).await?;
+        }
+        server.remove::<Service, _>(format!("{}/service0010", self.device_path())).await?;
         Ok(())
     }
 
@@ -269,7 +354,7 @@ impl Body {
                 let state = self.link.state();
                 state.silent || state.connected
             };
-            if self.air.scanned() && !quiet {
+            if self.air.hears() && !quiet {
                 let told = if published { self.tell().await } else { self.publish().await };
                 if told.is_err() {
                     return;
@@ -284,7 +369,11 @@ impl Body {
 
     async fn tell(&self) -> zbus::Result<()> {
         let device = self.connection.object_server().interface::<_, Device>(self.device_path()).await?;
-        device.get().await.manufacturer_data_changed(device.signal_emitter()).await
+        if self.link.sim().manufacturer_data().is_some() {
+            device.get().await.manufacturer_data_changed(device.signal_emitter()).await
+        } else {
+            device.get().await.rssi_changed(device.signal_emitter()).await
+        }
     }
 
     /// Carries out what the tag does, in order.
@@ -299,7 +388,8 @@ impl Body {
                     };
                     let server = self.connection.object_server();
                     if notifying
-                        && let Ok(found) = server.interface::<_, Characteristic>(self.command_path()).await
+                        && let Some(at) = self.notifying_path()
+                        && let Ok(found) = server.interface::<_, Characteristic>(at).await
                         && found.get().await.value_changed(found.signal_emitter()).await.is_err()
                     {
                         return;
@@ -311,14 +401,23 @@ impl Body {
     }
 
     async fn drop_link(&self) {
-        let was = {
+        let (was, hollow) = {
             let mut state = self.link.state();
             (state.resolved, state.notifying) = (false, false);
-            std::mem::take(&mut state.connected)
+            let was = std::mem::take(&mut state.connected);
+            let hollow = was && state.hollow > 0;
+            if hollow {
+                state.hollow -= 1;
+            }
+            (was, hollow)
         };
         if was {
             self.air.linked.fetch_sub(1, Ordering::AcqRel);
-            self.link.sim().disconnected();
+            self.link.sim().disconnected(now_ms());
+        }
+        // Dropping the link is what makes the daemon look again.
+        if hollow && self.publish_service().await.is_err() {
+            return;
         }
         if let Ok(device) = self.connection.object_server().interface::<_, Device>(self.device_path()).await {
             let body = device.get().await;
@@ -333,6 +432,27 @@ struct Device {
     body: Body,
 }
 
+impl Device {
+    /// A connect that gets no answer: BlueZ keeps trying, and refuses every other meanwhile.
+    async fn wait_while_hanging(&self) -> Result<(), BluezError> {
+        {
+            let mut state = self.body.link.state();
+            if state.pending {
+                return Err(BluezError::InProgress("Operation already in progress".into()));
+            }
+            if !state.hanging {
+                return Ok(());
+            }
+            state.pending = true;
+        }
+        while self.body.link.state().hanging {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.body.link.state().pending = false;
+        Err(BluezError::Failed("le-connection-abort-by-local".into()))
+    }
+}
+
 #[interface(name = "org.bluez.Device1")]
 impl Device {
     async fn connect(
@@ -344,12 +464,16 @@ impl Device {
             tokio::time::sleep(NO_ANSWER).await;
             return Err(BluezError::Failed("le-connection-abort-by-local".into()));
         }
+        self.wait_while_hanging().await?;
         if std::mem::replace(&mut self.body.link.state().connected, true) {
             return Err(BluezError::InProgress("Operation already in progress".into()));
         }
+        if self.body.link.state().hollow > 0 {
+            self.body.withdraw_service().await?;
+        }
         let up = self.body.air.linked.fetch_add(1, Ordering::AcqRel) + 1;
         self.body.air.linked_max.fetch_max(up, Ordering::AcqRel);
-        self.body.link.sim().connected();
+        self.body.link.sim().connected(now_ms());
         self.connected_changed(&emitter).await?;
         let (body, server) = (self.body.clone(), server.clone());
         tokio::spawn(async move {
@@ -432,8 +556,8 @@ impl Device {
 
     #[zbus(property)]
     fn manufacturer_data(&self) -> HashMap<u16, OwnedValue> {
-        let bytes = self.body.link.sim().advert().to_vec();
-        Value::from(bytes).try_into().map(|value| HashMap::from([(COMPANY, value)])).unwrap_or_default()
+        let Some((company, bytes)) = self.body.link.sim().manufacturer_data() else { return HashMap::new() };
+        Value::from(bytes).try_into().map(|value| HashMap::from([(company, value)])).unwrap_or_default()
     }
 
     #[zbus(property, name = "UUIDs")]

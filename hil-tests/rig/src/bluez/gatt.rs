@@ -1,10 +1,9 @@
-//! The GATT side of a tag on D-Bus: one service, two characteristics, the same for both daemons.
+//! The GATT side of a tag on D-Bus: one service and its characteristics, the same for both daemons.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use drv_protocol::gicisky::{COMMAND_CHARACTERISTIC, IMAGE_CHARACTERISTIC, SERVICE};
-use drv_sim::{TagAction, TagSim};
+use drv_sim::{Attribute, GattTag, Refusal, TagAction};
 use tokio::sync::mpsc;
 use zbus::object_server::SignalEmitter;
 use zbus::zvariant::{OwnedObjectPath, OwnedValue};
@@ -39,7 +38,7 @@ pub(super) fn path(text: &str) -> Result<OwnedObjectPath, zbus::Error> {
 /// What the objects of one tag share.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) tag: Arc<Mutex<TagSim>>,
+    pub(super) tag: Arc<Mutex<dyn GattTag>>,
     state: Mutex<LinkState>,
     actions: mpsc::UnboundedSender<TagAction>,
 }
@@ -49,13 +48,19 @@ pub(super) struct LinkState {
     pub(super) connected: bool,
     pub(super) resolved: bool,
     pub(super) silent: bool,
+    /// A connect gets no answer, and while that one waits every other is "already in progress".
+    pub(super) hanging: bool,
+    /// A connect waits.
+    pub(super) pending: bool,
+    /// The daemon lost track: connected, but without services, until the link is dropped so often.
+    pub(super) hollow: u32,
     pub(super) notifying: bool,
     pub(super) value: Vec<u8>,
 }
 
 impl Link {
     /// The receiver gets what the tag does, in order; a write causes a few actions, so the queue stays short.
-    pub(super) fn new(tag: Arc<Mutex<TagSim>>) -> (Arc<Self>, mpsc::UnboundedReceiver<TagAction>) {
+    pub(super) fn new(tag: Arc<Mutex<dyn GattTag>>) -> (Arc<Self>, mpsc::UnboundedReceiver<TagAction>) {
         let (actions, receiver) = mpsc::unbounded_channel();
         (Arc::new(Self { tag, state: Mutex::default(), actions }), receiver)
     }
@@ -64,13 +69,19 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn sim(&self) -> MutexGuard<'_, TagSim> {
+    pub(super) fn sim(&self) -> MutexGuard<'_, dyn GattTag + 'static> {
         self.tag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tag's characteristics with the last parts of their paths.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = (usize, Attribute)> + use<> {
+        self.sim().attributes().iter().copied().enumerate()
     }
 }
 
 /// The primary service.
 pub(super) struct Service {
+    pub(super) uuid: u16,
     pub(super) device: Option<OwnedObjectPath>,
 }
 
@@ -78,7 +89,7 @@ pub(super) struct Service {
 impl Service {
     #[zbus(property, name = "UUID")]
     fn uuid(&self) -> String {
-        uuid(SERVICE)
+        uuid(self.uuid)
     }
 
     #[zbus(property)]
@@ -93,37 +104,41 @@ impl Service {
     }
 }
 
-/// Which of the two characteristics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    Command,
-    Image,
-}
-
-/// A characteristic that hands writes to the tag.
+/// A characteristic that hands reads and writes to the tag.
 pub(super) struct Characteristic {
-    pub(super) part: Part,
+    pub(super) attribute: Attribute,
     pub(super) service: OwnedObjectPath,
     pub(super) link: Arc<Link>,
     /// Writes are refused while the link is down. A daemon that keeps the link itself does not need that.
     pub(super) guarded: bool,
 }
 
-#[interface(name = "org.bluez.GattCharacteristic1")]
 impl Characteristic {
-    fn read_value(&self, _options: Options) -> Result<Vec<u8>, BluezError> {
-        Err(BluezError::NotPermitted("Read not permitted".into()))
+    fn refuse(refusal: Refusal) -> BluezError {
+        match refusal {
+            Refusal::NotPermitted => BluezError::NotPermitted(refusal.to_string()),
+            Refusal::Unknown | Refusal::Value | Refusal::Silent => BluezError::Failed(refusal.to_string()),
+        }
     }
 
-    fn write_value(&self, value: Vec<u8>, _options: Options) -> Result<(), BluezError> {
+    fn check_link(&self) -> Result<(), BluezError> {
         if self.guarded && !self.link.state().connected {
             return Err(BluezError::Failed("Not connected".into()));
         }
-        let mut sim = self.link.sim();
-        let actions = match self.part {
-            Part::Command => sim.command(&value, now_ms()),
-            Part::Image => sim.block(&value, now_ms()),
-        };
+        Ok(())
+    }
+}
+
+#[interface(name = "org.bluez.GattCharacteristic1")]
+impl Characteristic {
+    fn read_value(&self, _options: Options) -> Result<Vec<u8>, BluezError> {
+        self.check_link()?;
+        self.link.sim().read(self.attribute.uuid, now_ms()).map_err(Self::refuse)
+    }
+
+    fn write_value(&self, value: Vec<u8>, _options: Options) -> Result<(), BluezError> {
+        self.check_link()?;
+        let actions = self.link.sim().write(self.attribute.uuid, &value, now_ms()).map_err(Self::refuse)?;
         for action in actions {
             let gone = |_| BluezError::Failed("tag is switched off".into());
             self.link.actions.send(action).map_err(gone)?;
@@ -135,10 +150,16 @@ impl Characteristic {
         &self,
         #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
     ) -> Result<(), BluezError> {
-        if self.part != Part::Command {
+        if !self.attribute.notify {
             return Err(BluezError::NotPermitted("Notify not permitted".into()));
         }
         self.link.state().notifying = true;
+        if !self.guarded {
+            // A daemon that keeps the link tells an application nothing of it: a subscription is what can be seen.
+            let mut sim = self.link.sim();
+            sim.disconnected(now_ms());
+            sim.connected(now_ms());
+        }
         self.notifying_changed(&emitter).await.map_err(BluezError::ZBus)
     }
 
@@ -156,10 +177,7 @@ impl Characteristic {
 
     #[zbus(property, name = "UUID")]
     fn uuid(&self) -> String {
-        uuid(match self.part {
-            Part::Command => COMMAND_CHARACTERISTIC,
-            Part::Image => IMAGE_CHARACTERISTIC,
-        })
+        uuid(self.attribute.uuid)
     }
 
     #[zbus(property)]
@@ -169,20 +187,19 @@ impl Characteristic {
 
     #[zbus(property)]
     fn flags(&self) -> Vec<&str> {
-        match self.part {
-            Part::Command => vec!["write", "notify"],
-            Part::Image => vec!["write", "write-without-response"],
-        }
+        let Attribute { read, write, command, notify, .. } = self.attribute;
+        let all = [(read, "read"), (write, "write"), (command, "write-without-response"), (notify, "notify")];
+        all.into_iter().filter(|(has, _)| *has).map(|(_, flag)| flag).collect()
     }
 
     #[zbus(property)]
     fn notifying(&self) -> bool {
-        self.part == Part::Command && self.link.state().notifying
+        self.attribute.notify && self.link.state().notifying
     }
 
     #[zbus(property)]
     fn value(&self) -> Vec<u8> {
-        if self.part == Part::Command { self.link.state().value.clone() } else { Vec::new() }
+        if self.attribute.notify { self.link.state().value.clone() } else { Vec::new() }
     }
 
     #[zbus(property, name = "MTU")]

@@ -6,7 +6,7 @@
 //! * [`BlueZoo`] runs Samsung's BlueZ mock, and [`Peripheral`] registers a tag with its second adapter: an independent daemon
 //!   between our host side and the tag.
 //!
-//! The tags themselves are [`drv_sim::TagSim`]s and stay shared with the test.
+//! The tags themselves are [`drv_sim::GattTag`]s of any family and stay shared with the test.
 
 mod bus;
 mod fake;

@@ -1,4 +1,4 @@
-//! BlueZoo, somebody else's BlueZ, with one of our tags as peripheral.
+//! BlueZoo, somebody else's BlueZ, with one of our tags as peripheral, of whatever family.
 //!
 //! BlueZoo reports every powered adapter that advertises to the other adapters. So the host side under test takes the first
 //! adapter, and the tag is an application registered with the second, whose address is the tag's.
@@ -13,13 +13,13 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use drv_sim::{TagAction, TagSim};
+use drv_sim::{GattTag, TagAction};
 use tokio::task::JoinHandle;
 use zbus::zvariant::{ObjectPath, Value};
 use zbus::{Connection, Proxy, connection, fdo, interface};
 
 use super::failed;
-use super::gatt::{Characteristic, Link, Part, Service, path, uuid};
+use super::gatt::{Characteristic, Link, Service, path, uuid};
 use crate::processes::Process;
 use crate::python::Venv;
 use crate::{RigError, until};
@@ -28,7 +28,6 @@ use crate::{RigError, until};
 const START_LIMIT: Duration = Duration::from_secs(60);
 const APPLICATION: &str = "/tag";
 const SERVICE_PATH: &str = "/tag/service0";
-const COMMAND_PATH: &str = "/tag/service0/char0";
 
 /// A running BlueZoo. Dropping it kills it.
 #[derive(Debug)]
@@ -95,7 +94,7 @@ impl Advertisement {
 
     #[zbus(property, name = "ServiceUUIDs")]
     fn service_uuids(&self) -> Vec<String> {
-        vec![uuid(drv_protocol::gicisky::SERVICE)]
+        vec![uuid(self.link.sim().service())]
     }
 }
 
@@ -108,24 +107,26 @@ pub struct Peripheral {
 
 impl Peripheral {
     /// Registers `tag` with `adapter` (`hci1`) on the bus at `address`.
-    pub async fn start(address: &str, adapter: &str, tag: Arc<Mutex<TagSim>>) -> Result<Self, RigError> {
+    pub async fn start(address: &str, adapter: &str, tag: Arc<Mutex<dyn GattTag>>) -> Result<Self, RigError> {
         Self::register(address, adapter, tag).await.map_err(|e| failed("tag on BlueZoo", &e))
     }
 
-    async fn register(address: &str, adapter: &str, tag: Arc<Mutex<TagSim>>) -> zbus::Result<Self> {
+    async fn register(address: &str, adapter: &str, tag: Arc<Mutex<dyn GattTag>>) -> zbus::Result<Self> {
         let (link, mut actions) = Link::new(tag);
-        let characteristic = |part| {
-            let service = path(SERVICE_PATH)?;
-            Ok::<_, zbus::Error>(Characteristic { part, service, link: link.clone(), guarded: false })
-        };
-        let connection = connection::Builder::address(address)?
+        let uuid = link.sim().service();
+        let mut builder = connection::Builder::address(address)?
             .serve_at(APPLICATION, fdo::ObjectManager)?
-            .serve_at(SERVICE_PATH, Service { device: None })?
-            .serve_at(COMMAND_PATH, characteristic(Part::Command)?)?
-            .serve_at("/tag/service0/char1", characteristic(Part::Image)?)?
-            .serve_at("/advertisement", Advertisement { link: link.clone() })?
-            .build()
-            .await?;
+            .serve_at(SERVICE_PATH, Service { uuid, device: None })?
+            .serve_at("/advertisement", Advertisement { link: link.clone() })?;
+        let mut notifying = None;
+        for (place, attribute) in link.attributes() {
+            let at = format!("{SERVICE_PATH}/char{place}");
+            let service = path(SERVICE_PATH)?;
+            let characteristic = Characteristic { attribute, service, link: link.clone(), guarded: false };
+            builder = builder.serve_at(at.as_str(), characteristic)?;
+            notifying = notifying.or(Some(at).filter(|_| attribute.notify));
+        }
+        let connection = builder.build().await?;
         let adapter = format!("/org/bluez/{adapter}");
         let options: HashMap<&str, Value<'_>> = HashMap::new();
         let gatt = Proxy::new(&connection, "org.bluez", adapter.as_str(), "org.bluez.GattManager1").await?;
@@ -140,7 +141,8 @@ impl Peripheral {
                 // BlueZoo keeps the link; a registered application cannot drop it.
                 let TagAction::Notify(bytes) = action else { continue };
                 link.state().value = bytes;
-                if let Ok(found) = speaker.object_server().interface::<_, Characteristic>(COMMAND_PATH).await
+                let Some(at) = notifying.as_deref() else { continue };
+                if let Ok(found) = speaker.object_server().interface::<_, Characteristic>(at).await
                     && found.get().await.value_changed(found.signal_emitter()).await.is_err()
                 {
                     return;
