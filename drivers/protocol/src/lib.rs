@@ -11,6 +11,7 @@
 //! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
 //! | [`gicisky`] | BLE shelf tags |
+//! | [`gs1`] | codes of weighed articles |
 //! | [`mod@unit`], [`evidence`] | units, and bounded copies of bad bytes |
 #![no_std]
 
@@ -19,6 +20,7 @@ extern crate alloc;
 pub mod ds18b20;
 pub mod evidence;
 pub mod gicisky;
+pub mod gs1;
 pub mod modbus;
 pub mod profile;
 pub mod scale;
