@@ -119,10 +119,9 @@ impl Bitmap {
 
     /// Makes a pixel black; one outside is ignored.
     pub fn blacken(&mut self, x: u16, y: u16) {
-        if let Some((byte, mask)) = self.place(x, y) {
-            if let Some(bits) = self.bits.get_mut(byte) {
-                *bits |= mask;
-            }
+        let place = self.place(x, y);
+        if let Some((bits, mask)) = place.and_then(|(byte, mask)| Some((self.bits.get_mut(byte)?, mask))) {
+            *bits |= mask;
         }
     }
 
@@ -216,14 +215,12 @@ impl Canvas {
     /// Fills what of the area lies on the picture.
     pub fn fill(&mut self, area: Area, ink: Ink) {
         let (width, height) = (i32::from(self.width), i32::from(self.height));
+        let (left, right) = (area.left.clamp(0, width), area.right.clamp(0, width));
+        let count = usize::try_from(right - left).unwrap_or(0);
         for y in area.top.clamp(0, height)..area.bottom.clamp(0, height) {
-            let ends =
-                (self.index(area.left.clamp(0, width - 1), y), area.right.clamp(0, width) - area.left.max(0));
-            if let (Some(start), Ok(count)) = (ends.0, usize::try_from(ends.1)) {
-                if let Some(row) = self.pixels.get_mut(start..start + count) {
-                    row.fill(ink);
-                }
-            }
+            // A row beyond the right edge has no first pixel, and nothing to fill.
+            let row = self.index(left, y).and_then(|start| self.pixels.get_mut(start..start + count));
+            row.into_iter().for_each(|row| row.fill(ink));
         }
     }
 

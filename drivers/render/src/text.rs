@@ -45,8 +45,8 @@ pub fn break_lines(fonts: &Fonts, face: Face, size: u16, text: &str, (room, most
         at += end;
         at += characters.iter().skip(at).take_while(|character| **character == ' ').count();
     }
-    if at >= characters.len() {
-        return Broken { lines, left_over: 0 };
+    if at >= characters.len() || most == 0 {
+        return Broken { lines, left_over: characters.len().saturating_sub(at) };
     }
     // The last line is filled as far as it goes, breaks or not, to end with the ellipsis.
     lines.pop();

@@ -144,6 +144,6 @@ fn check_numbers(layout: &Layout, path: &str) -> Result<(), TemplateError> {
 }
 
 fn is_size(font: Face, least: u16, most: u16) -> bool {
-    let whole = font != Face::Pixel || (least % 16 == 0 && most % 16 == 0);
+    let whole = font != Face::Pixel || (least.is_multiple_of(16) && most.is_multiple_of(16));
     whole && (SIZE_MIN..=SIZE_MAX).contains(&least) && (least..=SIZE_MAX).contains(&most)
 }
