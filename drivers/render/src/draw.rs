@@ -132,10 +132,7 @@ impl Renderer {
         model: Model,
     ) -> Result<Rendered, RenderError> {
         let (width, height) = (model.width, model.height);
-        let fitting =
-            template.layout.iter().filter(|layout| layout.min[0] <= width && layout.min[1] <= height);
-        let layout = fitting.max_by_key(|layout| u32::from(layout.min[0]) * u32::from(layout.min[1]));
-        let layout = layout.ok_or(RenderError::NoLayout { width, height })?;
+        let layout = template.layout_for(width, height).ok_or(RenderError::NoLayout { width, height })?;
         let canvas = Canvas::blank(width, height);
         let mut sheet =
             Sheet { canvas, fonts: &mut self.fonts, colors: model.colors, values, warnings: Vec::new() };

@@ -65,6 +65,21 @@ pub struct Template {
     pub layout: Vec<Layout>,
 }
 
+impl Template {
+    /// The largest layout that fits a panel.
+    #[must_use]
+    pub fn layout_for(&self, width: u16, height: u16) -> Option<&Layout> {
+        let fitting = self.layout.iter().filter(|layout| layout.min[0] <= width && layout.min[1] <= height);
+        fitting.max_by_key(|layout| u32::from(layout.min[0]) * u32::from(layout.min[1]))
+    }
+
+    /// Whether a panel has a layout.
+    #[must_use]
+    pub fn fits(&self, width: u16, height: u16) -> bool {
+        self.layout_for(width, height).is_some()
+    }
+}
+
 /// What is where on panels of at least a size.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,12 +13,14 @@
 
 mod client;
 mod people;
+mod preview;
 mod schema;
 mod shared;
 mod trade;
 
 pub use client::{ANSWER_BYTES_MAX, Client, ClientError, Reply};
 pub use people::*;
+pub use preview::{Pixel, Preview, PreviewRequest};
 pub use schema::{Answer, ErrorBody, Named};
 pub use shared::*;
 pub use trade::*;
