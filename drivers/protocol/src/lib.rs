@@ -11,7 +11,7 @@
 //! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
 //! | [`gicisky`] | BLE shelf tags |
-//! | [`gs1`] | codes of weighed articles |
+//! | [`gs1`], [`label`] | codes of weighed articles, and label printers |
 //! | [`mod@unit`], [`evidence`] | units, and bounded copies of bad bytes |
 #![no_std]
 
@@ -21,6 +21,7 @@ pub mod ds18b20;
 pub mod evidence;
 pub mod gicisky;
 pub mod gs1;
+pub mod label;
 pub mod modbus;
 pub mod profile;
 pub mod scale;
