@@ -23,6 +23,9 @@ pub const PACKAGES: [&str; 3] = ["pymodbus==3.16.1", "pyserial==3.5", "bluezoo==
 /// What checks of our byte forms need, in an environment of their own.
 pub const CHECK_PACKAGES: [&str; 1] = ["zstandard==0.25.0"];
 
+/// What reads GS1 codes, in an environment of its own.
+pub const CODE_PACKAGES: [&str; 1] = ["biip==5.2.0"];
+
 /// Where a pymodbus server listens.
 #[derive(Debug, Clone, Copy)]
 pub enum ModbusWire<'a> {
@@ -47,6 +50,11 @@ impl Venv {
     /// The environment with [`CHECK_PACKAGES`].
     pub fn for_checks() -> Result<Self, RigError> {
         Self::ready_at(&cache_dir()?.join("venv-checks"), &CHECK_PACKAGES)
+    }
+
+    /// The environment with [`CODE_PACKAGES`].
+    pub fn for_codes() -> Result<Self, RigError> {
+        Self::ready_at(&cache_dir()?.join("venv-codes"), &CODE_PACKAGES)
     }
 
     fn ready_at(root: &Path, packages: &[&str]) -> Result<Self, RigError> {

@@ -20,6 +20,8 @@ const PACKAGES: &[Package] = &[
     ("postgresql-client", || hil_rig::postgres::find_server_program("psql").is_some()),
     ("dbus", || hil_rig::processes::find_program("dbus-daemon").is_some()),
     ("python3", || hil_rig::processes::find_program("python3").is_some()),
+    ("zbar-tools", || hil_rig::processes::find_program("zbarimg").is_some()),
+    ("qrencode", || hil_rig::processes::find_program("qrencode").is_some()),
     ("python3-venv", || quiet("python3", &["-c", "import venv, ensurepip"])),
 ];
 
@@ -32,6 +34,7 @@ pub fn prepare() -> Result<Tools> {
     packages()?;
     hil_rig::python::Venv::ready().context("the Python far ends (BlueZoo, pymodbus)")?;
     hil_rig::python::Venv::for_checks().context("the Python that checks the wire format (zstandard)")?;
+    hil_rig::python::Venv::for_codes().context("the Python that reads GS1 codes (biip)")?;
     Ok(Tools { cargo_deny: cargo_deny()? })
 }
 

@@ -136,7 +136,8 @@ const PURE: &[&str] = &[
 ];
 
 /// Packages whose library must build without the standard library.
-const NO_STD: &[&str] = &["drv-protocol", "drv-render", "sync-model", "sync-core", "sync-evidence", "edge-core"];
+const NO_STD: &[&str] =
+    &["drv-protocol", "drv-render", "sync-model", "sync-core", "sync-evidence", "edge-core"];
 
 /// How a package names another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
