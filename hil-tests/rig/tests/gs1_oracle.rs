@@ -90,7 +90,8 @@ fn element_strings_mean_the_same_to_biip() {
     let codes = [
         format!("]e001{gtin}31030012503922313"),
         format!("]C101{gtin}3922313\u{1D}3103001250"),
-        format!("01{gtin}310000001239291234567"),
+        // biip 5.2.0 misreads an amount with more decimals than digits, so none is here.
+        format!("01{gtin}310000001239231234567"),
         format!("01{gtin}17261231310500001010LOT-7\u{1D}3920500"),
         format!("01{gtin}3103001250392012\u{1D}21A1"),
     ];
