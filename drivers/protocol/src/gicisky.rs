@@ -1,7 +1,6 @@
 //! Gicisky / PICKSMART BLE shelf tags: advertising, models, images, and the upload.
 //!
-//! A price label is [`render::render`]ed for a [`Model`] into [`Planes`] (the exact bits of the panel), encoded into a
-//! stream ([`Planes::encode`]) and sent block by block by a [`Transfer`], which sends the block the tag asks for.
+//! A label is drawn elsewhere into [`Planes`] (the exact bits of a [`Model`]'s panel), encoded into a stream ([`Planes::encode`]) and sent block by block by a [`Transfer`], which sends the block the tag asks for.
 //!
 //! Contract: a transfer is done only when the tag itself says so; every block may be asked for again, a bounded number
 //! of times; anything else than "next block" or "done" fails the transfer. [`Planes::hash`] is what "this image" means
@@ -15,7 +14,6 @@ mod chunk;
 mod model;
 mod planes;
 mod profile;
-pub mod render;
 mod transfer;
 
 pub use advert::{Advert, AdvertError};
@@ -23,7 +21,6 @@ pub use chunk::{CHUNK_BYTES, ChunkError, compress_chunk, decompress_chunk};
 pub use model::{Colors, MODELS, Model, Scan};
 pub use planes::{Encoding, Ink, Planes, StreamError, StreamHeader};
 pub use profile::Profile;
-pub use render::{Label, RenderError, render};
 pub use transfer::{STREAM_BYTES_MAX, Start, Step, Transfer, TransferError};
 
 /// The manufacturer number of the advertising data.

@@ -13,6 +13,7 @@
 //! | [`advert`], [`ccm`] | BLE sensors that only advertise, and the seal on their frames |
 //! | [`steamer`] | steamers: controller plus digital inputs, OPC 30200 modes, interlocks |
 //! | [`gicisky`], [`esl`], [`oepl`] | BLE shelf tags: Gicisky / PICKSMART, Bluetooth SIG ESL, OpenEPaperLink |
+//! | [`gs1`], [`label`] | codes of weighed articles, and label printers |
 //! | [`mod@unit`], [`evidence`] | units, and bounded copies of bad bytes |
 #![no_std]
 
@@ -24,7 +25,9 @@ pub mod ds18b20;
 pub mod esl;
 pub mod evidence;
 pub mod gicisky;
+pub mod gs1;
 pub mod i2c;
+pub mod label;
 pub mod modbus;
 pub mod oepl;
 pub mod profile;

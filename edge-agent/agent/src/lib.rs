@@ -5,6 +5,7 @@
 //! * [`config`]: file, drop-ins, profiles, complaints with their place.
 //! * [`daemon`]: what every part shares, start and stop.
 //! * [`devices`]: device events -> decisions -> facts; one task, state per device.
+//! * [`labels`]: what a shelf tag says and how it looks.
 //! * [`prices`]: price book -> till prices and tag jobs, in the order that never cheats a customer.
 //! * [`settle`]: ledger <-> MQTT; [`retention`]: what the ledger may forget; [`takeover`]: a
 //!   replacement gateway.
@@ -22,6 +23,7 @@ pub mod config;
 pub mod daemon;
 pub mod devices;
 pub mod doctor;
+mod labels;
 pub mod listen;
 pub mod logging;
 pub mod notify;

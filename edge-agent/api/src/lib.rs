@@ -13,6 +13,7 @@
 
 mod client;
 mod people;
+mod preview;
 mod probe;
 mod schema;
 mod shared;
@@ -20,6 +21,7 @@ mod trade;
 
 pub use client::{ANSWER_BYTES_MAX, Client, ClientError, Reply};
 pub use people::*;
+pub use preview::{Pixel, Preview, PreviewRequest};
 pub use probe::*;
 pub use schema::{Answer, ErrorBody, Named};
 pub use shared::*;

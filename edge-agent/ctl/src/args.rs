@@ -93,6 +93,9 @@ pub(crate) enum Command {
     /// Steam batches
     #[command(subcommand)]
     Batch(BatchCommand),
+    /// Shelf tags
+    #[command(subcommand)]
+    Tag(TagCommand),
     /// The first ten checks, with what to do (exit 5 when one fails)
     Doctor,
     /// Read the configuration again
@@ -318,6 +321,79 @@ pub(crate) enum BatchCommand {
     },
 }
 
+/// Shelf tags.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TagCommand {
+    /// Draw a label as a tag would show it, into a PNG file (exit 5 when something was shortened or left out)
+    Preview(Box<PreviewArguments>),
+}
+
+/// What the label says; a tag gives article and model, an article gives name, unit and price.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PreviewArguments {
+    /// A configured tag
+    #[arg(long, required_unless_present_any = ["article", "price"])]
+    pub(crate) tag: Option<String>,
+    /// An article of the price book
+    #[arg(long, value_name = "SKU")]
+    pub(crate) article: Option<u64>,
+    /// Panel by its model number, as in 0x4b
+    #[arg(long, value_parser = model, required_unless_present = "tag")]
+    pub(crate) model: Option<u16>,
+    /// Template [default: the configured one]
+    #[arg(long)]
+    pub(crate) template: Option<String>,
+    /// Name on the label
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Price, as in 12.80
+    #[arg(long, value_parser = minor)]
+    pub(crate) price: Option<i64>,
+    /// Price before, struck through
+    #[arg(long, value_parser = minor)]
+    pub(crate) was: Option<i64>,
+    /// Price per unit of measure
+    #[arg(long, value_parser = minor)]
+    pub(crate) unit_price: Option<i64>,
+    /// Unit of measure, as in /500g
+    #[arg(long)]
+    pub(crate) measure: Option<String>,
+    /// What the price is for, as in /kg
+    #[arg(long)]
+    pub(crate) unit: Option<String>,
+    /// A line of its own
+    #[arg(long)]
+    pub(crate) note: Option<String>,
+    /// Content of the QR code
+    #[arg(long)]
+    pub(crate) link: Option<String>,
+    /// Where the article comes from
+    #[arg(long)]
+    pub(crate) origin: Option<String>,
+    /// Pixels of the file for one of the tag, each way
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=8))]
+    pub(crate) zoom: u16,
+    /// The file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// A model number, decimal or hexadecimal.
+fn model(text: &str) -> Result<u16, String> {
+    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let read = hex.map_or_else(|| text.parse(), |digits| u16::from_str_radix(digits, 16));
+    read.map_err(|_| "expected a model number such as 75 or 0x4b".to_owned())
+}
+
+/// An amount with at most two decimals, exactly.
+fn minor(text: &str) -> Result<i64, String> {
+    let (whole, cents) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = !whole.is_empty() && digits(whole) && digits(cents) && cents.len() <= 2;
+    let amount = format!("{whole}{cents:0<2}").parse().ok().filter(|_| fits);
+    amount.ok_or_else(|| "expected an amount such as 12.80".to_owned())
+}
+
 /// Who acts.
 #[derive(Debug, Args)]
 pub(crate) struct By {
@@ -331,5 +407,23 @@ impl By {
     pub(crate) fn name(&self) -> String {
         let login = || std::env::var("USER").ok().filter(|name| !name.is_empty());
         self.by.clone().or_else(login).unwrap_or_else(|| "technician".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_exact_or_refused() {
+        assert_eq!(
+            (minor("12.80"), minor("12.8"), minor("12"), minor("0.05")),
+            (Ok(1280), Ok(1280), Ok(1200), Ok(5))
+        );
+        for text in ["", ".5", "-1", "1.234", "1,20", "1e3", "99999999999999999999"] {
+            assert!(minor(text).is_err(), "{text}");
+        }
+        assert_eq!((model("0x4B"), model("75")), (Ok(75), Ok(75)));
+        assert!(model("0x12345").is_err() && model("4b").is_err());
     }
 }

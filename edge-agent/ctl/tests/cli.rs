@@ -3,8 +3,8 @@
 
 use edge_api::{
     Alarm, AlarmCount, Alarms, Answer, BatchRow, Batches, Check, ClassCount, Device, DeviceDetail,
-    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, LedgerBrief, Named, Status, Stock,
-    StockRow, Sync, SyncBrief, SyncLog, Verify,
+    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, LedgerBrief, Named, Preview, Status,
+    Stock, StockRow, Sync, SyncBrief, SyncLog, Verify,
 };
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -462,4 +462,46 @@ fn watch_redraws_and_shows_a_daemon_that_went_away() {
     let output = edgectl(Path::new("/nonexistent/edge.sock"), &["watch", "--count", "1"]);
     assert_eq!(output.status.code(), Some(8));
     assert!(text(&output.stdout).contains("waiting for it"));
+}
+
+/// The picture as a PNG, read back by its own crate; a warning is exit code 5.
+#[test]
+fn a_preview_becomes_a_png() {
+    let preview = Preview {
+        model: 0x4E,
+        template: "shelf".into(),
+        width: 5,
+        height: 2,
+        rows: vec!["1w2k1r1y".into(), "5w".into()],
+        hash: None,
+        warnings: vec!["text[0]: 3 characters left out".into()],
+    };
+    let canned = Canned::one("POST /v1/tags/preview", preview.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tag.png");
+    let name = file.to_str().unwrap();
+    let arguments = [
+        "tag", "preview", "--model", "0x4e", "--price", "12.80", "--was", "19.9", "--zoom", "3", "--out",
+        name,
+    ];
+    let output = edgectl(&canned.socket, &arguments);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("5x2, model 0x4e, template shelf\nwarning: text[0]: 3"));
+    let heard = canned.heard.lock().unwrap().clone();
+    assert_eq!(heard, ["POST /v1/tags/preview {\"model\":78,\"price_minor\":1280,\"old_price_minor\":1990}"]);
+    let decoder = png::Decoder::new(BufReader::new(std::fs::File::open(&file).unwrap()));
+    let mut reader = decoder.read_info().unwrap();
+    assert_eq!((reader.info().width, reader.info().height), (15, 6));
+    let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut bytes).unwrap();
+    // Two bits a pixel: three of white, six of black, three of red, three of yellow.
+    assert_eq!(bytes[..4], [0b0000_0001, 0b0101_0101, 0b0110_1010, 0b1111_1100]);
+    assert_eq!(bytes[bytes.len() - 4..], [0; 4]);
+
+    let broken =
+        Canned::one("POST /v1/tags/preview", Preview { rows: vec!["5w".into(), "4w".into()], ..preview });
+    let output = edgectl(&broken.socket, &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("row 1: expected runs of 5 pixels in all"));
+    assert_eq!(edgectl(&broken.socket, &["tag", "preview", "--out", name]).status.code(), Some(2));
 }

@@ -29,6 +29,8 @@ pub const SCALE_PACKAGES: [&str; 3] =
     ["mettler-toledo-device==1.5.0", "serial-interface==2.0.1", "pyserial==3.5"];
 /// Other people's decoders of advertising sensors, in an environment of their own.
 pub const ADVERT_PACKAGES: [&str; 3] = ["ruuvitag-sensor==4.1.0", "bthome-ble==3.25.0", "govee-ble==1.5.2"];
+/// What reads GS1 codes, in an environment of its own.
+pub const CODE_PACKAGES: [&str; 1] = ["biip==5.2.0"];
 
 /// Where a pymodbus server listens.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +97,11 @@ impl Venv {
             .into_iter()
             .collect::<Result<Vec<Value>, _>>()
             .map_err(|e| RigError::State(format!("advert_decode.py: {e}")))
+    }
+
+    /// The environment with [`CODE_PACKAGES`].
+    pub fn for_codes() -> Result<Self, RigError> {
+        Self::ready_at(&cache_dir()?.join("venv-codes"), &CODE_PACKAGES)
     }
 
     fn ready_at(root: &Path, packages: &[&str]) -> Result<Self, RigError> {

@@ -23,6 +23,8 @@ const PACKAGES: &[Package] = &[
     ("owserver", || hil_rig::processes::find_program("owserver").is_some()),
     ("ow-shell", || hil_rig::processes::find_program("owread").is_some()),
     ("python3", || hil_rig::processes::find_program("python3").is_some()),
+    ("zbar-tools", || hil_rig::processes::find_program("zbarimg").is_some()),
+    ("qrencode", || hil_rig::processes::find_program("qrencode").is_some()),
     ("python3-venv", || quiet("python3", &["-c", "import venv, ensurepip"])),
 ];
 
@@ -36,6 +38,8 @@ pub fn prepare() -> Result<Tools> {
     hil_rig::python::Venv::ready().context("the Python far ends (BlueZoo, pymodbus)")?;
     hil_rig::python::Venv::for_checks().context("the Python that checks the wire format (zstandard)")?;
     hil_rig::python::Venv::for_adverts().context("the Python that decodes advertisements")?;
+    hil_rig::python::Venv::for_scales().context("the Python that is a master of MT-SICS scales")?;
+    hil_rig::python::Venv::for_codes().context("the Python that reads GS1 codes (biip)")?;
     Ok(Tools { cargo_deny: cargo_deny()? })
 }
 

@@ -67,6 +67,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ("sync-verify", &["sync-store", "sync-codec", "sync-evidence", "sync-core", "sync-model"], &[]),
     ("drv-protocol", &[], &[]),
     ("drv-sim", &["drv-protocol"], &[]),
+    ("drv-render", &["drv-protocol"], &[]),
     ("drv-host", &["drv-protocol"], &["drv-sim", "hil-rig"]),
     ("edge-core", &["sync-model"], &[]),
     ("edge-api", &[], &[]),
@@ -77,6 +78,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
             "edge-api",
             "drv-host",
             "drv-protocol",
+            "drv-render",
             "sync-mqtt",
             "sync-store",
             "sync-codec",
@@ -123,6 +125,7 @@ const FENCES: &[(&str, &[&str])] = &[
 /// Packages that decide and never wait: no async runtime, not even through a dependency.
 const PURE: &[&str] = &[
     "drv-protocol",
+    "drv-render",
     "drv-sim",
     "sync-model",
     "sync-core",
@@ -133,7 +136,8 @@ const PURE: &[&str] = &[
 ];
 
 /// Packages whose library must build without the standard library.
-const NO_STD: &[&str] = &["drv-protocol", "sync-model", "sync-core", "sync-evidence", "edge-core"];
+const NO_STD: &[&str] =
+    &["drv-protocol", "drv-render", "sync-model", "sync-core", "sync-evidence", "edge-core"];
 
 /// How a package names another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

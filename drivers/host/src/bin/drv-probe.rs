@@ -23,7 +23,7 @@ use drv_host::{
     DeviceBody, DeviceEvent, Health, Host, HostConfig, LedColour, LedOrder, ScaleOrder, SteamerOrder,
     TagAnswer, TagJob, TagOrder, TagWork, Way, config::TagConfig, profiles,
 };
-use drv_protocol::gicisky::{Label, render};
+use drv_protocol::gicisky::{Ink, Model, Planes};
 use drv_protocol::{Grams, MilliCelsius};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -206,22 +206,24 @@ fn write_tag(
 ) -> Result<(), String> {
     let tag = tags.iter().find(|t| t.id == device).ok_or_else(|| format!("no tag is named {device}"))?;
     // A label without a panel of the table is still asked, so that the refusal is the host's.
-    let model = tag.panel().or_else(|| drv_protocol::gicisky::Model::find(0x33));
+    let model = tag.panel().or_else(|| Model::find(0x33));
     let model = model.ok_or_else(|| format!("no model has the number {}", tag.model))?;
-    let label = Label {
-        name: name.to_owned(),
-        price_text: price.to_owned(),
-        unit: String::new(),
-        sku: tag.sku.to_string(),
-        notice: String::new(),
-        highlight: false,
-    };
-    let planes = render(&label, model).map_err(|e| e.to_string())?;
+    let planes = bars(&format!("{price} {name}"), model).ok_or("the model is not driven by planes")?;
     println!(
         "{}",
         json!({"kind": "rendered", "device": device, "job": number(job)?, "hash": hex(&planes.hash())})
     );
     host.write_tag(TagJob { job: number(job)?, tag: Arc::from(device), planes }).map_err(|e| e.to_string())
+}
+
+/// A column per bit of the text: no font, but an image of its own for every text.
+fn bars(text: &str, model: Model) -> Option<Planes> {
+    let mut planes = Planes::blank(model)?;
+    let bits = text.bytes().flat_map(|byte| (0..8).map(move |bit| byte & (1 << bit) != 0));
+    for (x, _) in (0..model.width).zip(bits).filter(|(_, set)| *set) {
+        (0..model.height).for_each(|y| planes.set(x, y, Ink::Black));
+    }
+    Some(planes)
 }
 
 fn line(event: &DeviceEvent) -> Value {

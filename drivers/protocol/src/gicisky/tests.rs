@@ -1,6 +1,5 @@
 //! Published vectors and properties of adverts, chunks, images and uploads.
 
-use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -207,33 +206,6 @@ fn the_image_hash_is_stable() {
 }
 
 const HASH_BLANK_0B: [u8; 8] = [0x39, 0x13, 0x10, 0xF0, 0xD0, 0x1B, 0xF6, 0x45];
-
-#[test]
-fn a_label_shows_its_whole_price_or_is_refused() {
-    let mut label = Label {
-        name: "Steamed bun, pork".to_string(),
-        price_text: "2.49".to_string(),
-        unit: "per piece".to_string(),
-        sku: "1001".to_string(),
-        ..Label::default()
-    };
-    for model in MODELS.iter().filter(|model| model.planes().is_some()) {
-        let planes = render(&label, *model).unwrap();
-        assert_eq!(planes.hash(), render(&label, *model).unwrap().hash());
-        let black = (0..model.width).flat_map(|x| (0..model.height).map(move |y| (x, y)));
-        assert!(black.filter(|(x, y)| planes.ink(*x, *y) == Some(Ink::Black)).count() > 200);
-    }
-    let plain = render(&label, model(0x0B)).unwrap();
-    label.highlight = true;
-    let red = render(&label, model(0x0B)).unwrap();
-    assert!(red.red().unwrap().iter().any(|byte| *byte != 0));
-    assert_ne!(plain.hash(), red.hash());
-    label.price_text = "9".repeat(30);
-    assert!(matches!(render(&label, model(0x0B)), Err(RenderError::Price { chars: 30, width: 212 })));
-    label.price_text.clear();
-    assert!(render(&label, model(0x0B)).is_err());
-    assert_eq!(render(&label, model(0xA0)), Err(RenderError::Unsupported { id: 0xA0 }));
-}
 
 fn asked(index: u32) -> Vec<u8> {
     [&[0x05, 0x00][..], &index.to_le_bytes()].concat()

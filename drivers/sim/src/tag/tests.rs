@@ -1,14 +1,19 @@
 //! The host's upload against the tag.
 
 use drv_protocol::gicisky::{
-    COMPANY, Encoding, Ink, Label, Profile, Start, Step, StreamHeader, Transfer, TransferError, render,
+    COMPANY, Encoding, Ink, Profile, Start, Step, StreamHeader, Transfer, TransferError,
 };
 
 use super::*;
 
+/// An image of its own for every text: a column per bit.
 fn label(price: &str) -> Planes {
-    let label = Label { name: "Bun".into(), price_text: price.into(), ..Label::default() };
-    render(&label, Model::find(0x0B).unwrap()).unwrap()
+    let mut planes = Planes::blank(Model::find(0x0B).unwrap()).unwrap();
+    let bits = price.bytes().flat_map(|byte| (0..8).map(move |bit| byte & (1 << bit) != 0));
+    for (x, _) in (0..).zip(bits).filter(|(_, set)| *set) {
+        (0..104).for_each(|y| planes.set(x, y, Ink::Black));
+    }
+    planes
 }
 
 fn tag() -> TagSim {

@@ -17,6 +17,7 @@ mod overrides;
 mod page;
 mod people;
 mod post;
+mod preview;
 mod probe;
 mod reservations;
 mod scales;
@@ -113,6 +114,7 @@ fn people_routes() -> Router<Arc<Daemon>> {
         .route("/v1/rights/return", posting(overrides::return_rights))
         .route("/v1/statements/{day}/sign", posting(statements::sign))
         .route("/v1/ledger/verify", posting(people::verify))
+        .route("/v1/tags/preview", posting(preview::preview))
         .route("/v1/backup", posting(people::backup))
         .route("/v1/reload", posting(people::reload))
 }

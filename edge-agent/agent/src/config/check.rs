@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config, root: &Node) -> Vec<ConfigError> {
     hq(config, &mut complaints);
     channels(config, &mut complaints);
     devices(config, &mut complaints);
+    labels(config, &mut complaints);
     complaints.list
 }
 
@@ -142,6 +143,29 @@ fn channels(config: &Config, complaints: &mut Complaints<'_>) {
         let fits = !name.is_empty() && name.len() <= 16 && !name.chars().any(char::is_control);
         if !fits {
             complaints.add(&key, "a channel name of 1 to 16 bytes", Some(format!("\"{name}\"")));
+        }
+    }
+}
+
+/// Both templates exist, and every tag has a layout in the everyday one.
+fn labels(config: &Config, complaints: &mut Complaints<'_>) {
+    let names: Vec<&str> = config.templates.keys().map(String::as_str).collect();
+    let section = &config.labels;
+    for (key, name) in [("labels.template", &section.template), ("labels.promotion", &section.promotion)] {
+        if !config.templates.contains_key(name) {
+            complaints.add(
+                key,
+                &format!("one of the templates: {}", names.join(", ")),
+                Some(format!("\"{name}\"")),
+            );
+        }
+    }
+    let Some(template) = config.templates.get(&section.template) else { return };
+    for (index, tag) in config.host.tag.iter().enumerate() {
+        let fits = |model: drv_protocol::gicisky::Model| template.fits(model.width, model.height);
+        if drv_protocol::gicisky::Model::find(tag.model).is_some_and(|model| !fits(model)) {
+            let expected = format!("a panel that template {} has a layout for", section.template);
+            complaints.add(&format!("tag[{index}].model"), &expected, None);
         }
     }
 }

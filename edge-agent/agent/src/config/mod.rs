@@ -17,6 +17,7 @@ pub use tree::Place;
 
 use drv_host::HostConfig;
 use drv_protocol::profile::Profile;
+use drv_render::Template;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,6 +94,10 @@ pub struct Config {
     pub telemetry: TelemetrySection,
     /// The price and tag pump.
     pub prices: PricesSection,
+    /// Shelf tags' looks.
+    pub labels: LabelsSection,
+    /// Templates by name.
+    pub templates: BTreeMap<String, Template>,
     /// Rules for steamers.
     pub steam: SteamSection,
     /// Defaults of cabinets.
@@ -122,6 +127,8 @@ struct FileShape {
     telemetry: TelemetrySection,
     #[serde(default)]
     prices: PricesSection,
+    #[serde(default)]
+    labels: LabelsSection,
     #[serde(default)]
     steam: SteamSection,
     #[serde(default)]
@@ -153,6 +160,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         Some(section) => read_profiles(&base.join(&section.dir), &root)?,
         None => BTreeMap::new(),
     };
+    let templates = read_templates(shape.labels.templates.as_deref().map(|dir| base.join(dir)), &root)?;
     let mut config = Config {
         path: path.to_path_buf(),
         files,
@@ -163,6 +171,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         channels: shape.channels,
         telemetry: shape.telemetry,
         prices: shape.prices,
+        labels: shape.labels,
+        templates,
         steam: shape.steam,
         cabinets: shape.cabinets,
         backup: shape.backup,
@@ -268,4 +278,47 @@ fn read_profiles(folder: &Path, root: &Node) -> Result<BTreeMap<String, Profile>
         profiles.insert(name, profile);
     }
     Ok(profiles)
+}
+
+/// The templates that come with the daemon.
+const TEMPLATES: [(&str, &str); 2] = [
+    ("shelf", include_str!("../../../../configs/templates/shelf.toml")),
+    ("promotion", include_str!("../../../../configs/templates/promotion.toml")),
+];
+
+/// Every template of the folder, each through its own check; those of the daemon without a folder.
+fn read_templates(folder: Option<PathBuf>, root: &Node) -> Result<BTreeMap<String, Template>, ConfigErrors> {
+    let Some(folder) = folder else {
+        let read = |(name, text): (&str, &str)| {
+            Ok((name.into(), read_template(&format!("built-in {name}.toml"), text)?))
+        };
+        return TEMPLATES.into_iter().map(read).collect();
+    };
+    if !folder.is_dir() {
+        return Err(ConfigError {
+            place: tree::find(root, "labels.templates"),
+            key: "labels.templates".into(),
+            expected: "a folder of templates".into(),
+            found: format!("nothing at {}", folder.display()),
+        }
+        .into());
+    }
+    let mut templates = BTreeMap::new();
+    for file in toml_files(&folder)? {
+        let template = read_template(&file.display().to_string(), &read_text(&file)?)?;
+        templates.insert(file.file_stem().unwrap_or_default().to_string_lossy().into_owned(), template);
+    }
+    Ok(templates)
+}
+
+fn read_template(file: &str, text: &str) -> Result<Template, ConfigError> {
+    let node = tree::parse(file, text)?;
+    let template: Template = de::read(&node)?;
+    template.check().map_err(|error| ConfigError {
+        place: tree::find(&node, &error.path),
+        found: tree::found(&node, &error.path),
+        expected: error.fault.to_string(),
+        key: error.path,
+    })?;
+    Ok(template)
 }

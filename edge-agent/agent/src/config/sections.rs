@@ -205,6 +205,41 @@ impl Default for PricesSection {
     }
 }
 
+/// `[labels]`: what shelf tags look like.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LabelsSection {
+    /// Folder of template files; the file name without `.toml` is the template's name. Absent = `shelf` and `promotion`, which
+    /// come with the daemon.
+    pub templates: Option<PathBuf>,
+    /// Template of everyday prices.
+    pub template: String,
+    /// Template of prices with an old price beside them.
+    pub promotion: String,
+    /// Sign before prices; absent = the store's currency.
+    pub currency: Option<String>,
+    /// What a price is for, of articles that are counted.
+    pub piece: String,
+    /// The same of articles that are weighed.
+    pub kilogram: String,
+    /// The same of articles that are measured.
+    pub litre: String,
+}
+
+impl Default for LabelsSection {
+    fn default() -> Self {
+        Self {
+            templates: None,
+            template: "shelf".into(),
+            promotion: "promotion".into(),
+            currency: None,
+            piece: String::new(),
+            kilogram: "/kg".into(),
+            litre: "/L".into(),
+        }
+    }
+}
+
 /// `[steam]`: rules for every steamer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

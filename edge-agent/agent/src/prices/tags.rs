@@ -3,12 +3,14 @@
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::devices::TagNews;
+use crate::labels::Labels;
 use drv_host::TagJob;
-use drv_protocol::gicisky::{Label, Model, render};
+use drv_protocol::gicisky::{Model, Planes};
 use edge_api::DeviceReading;
 use edge_core::price::{Shown, TagTarget, TillPrice};
 use std::collections::{BTreeMap, BTreeSet};
-use sync_model::{Article, DeviceId, Sku, StockUnit, TagConfirmed};
+use std::sync::Arc;
+use sync_model::{Article, DeviceId, Sku, TagConfirmed};
 
 /// An image without an answer for this long was lost with a driver's restart.
 const ANSWER_MS: u64 = 300_000;
@@ -40,10 +42,11 @@ pub(super) struct Tags {
     retry_min_ms: u64,
     retry_max_ms: u64,
     next_job: u64,
+    labels: Labels,
 }
 
 impl Tags {
-    pub(super) fn new(daemon: &Daemon, config: &Config) -> Self {
+    pub(super) fn new(daemon: &Daemon, config: &Arc<Config>) -> Self {
         let mut tags = BTreeMap::new();
         let mut by_sku: BTreeMap<Sku, Vec<DeviceId>> = BTreeMap::new();
         let retry_min_ms = config.prices.retry_min_s.saturating_mul(1_000);
@@ -72,6 +75,7 @@ impl Tags {
             retry_max_ms: config.prices.retry_max_s.saturating_mul(1_000),
             // Numbers of an earlier run must not be taken for ours.
             next_job: daemon.clock.mono_ms() << 16,
+            labels: Labels::new(Arc::clone(config)),
         }
     }
 
@@ -123,13 +127,9 @@ impl Tags {
             if room == 0 {
                 return;
             }
-            let planes = match render(&label(article, show), tag.model) {
-                Ok(planes) => planes,
-                Err(error) => {
-                    tracing::error!(tag = %id, %error, "label cannot be drawn");
-                    pause(tag, now, retry_max_ms);
-                    continue;
-                }
+            let Some(planes) = draw(&mut self.labels, id, article, show, tag.model) else {
+                pause(tag, now, retry_max_ms);
+                continue;
             };
             self.next_job = self.next_job.wrapping_add(1);
             let flight = Flight { job: self.next_job, show, hash: planes.hash(), since_ms: now };
@@ -223,18 +223,31 @@ fn pause(tag: &mut Tag, now: u64, retry_max_ms: u64) {
     tag.pause_ms = tag.pause_ms.saturating_mul(2).min(retry_max_ms);
 }
 
-fn label(article: &Article, show: TillPrice) -> Label {
-    let unit = match article.unit {
-        StockUnit::Piece => "each",
-        StockUnit::Kilogram => "per kg",
-        StockUnit::Litre => "per l",
+/// The picture of a label. What is wrong with it is said here: a tag without a picture is tried again and keeps what it shows.
+fn draw(
+    labels: &mut Labels,
+    tag: &DeviceId,
+    article: &Article,
+    show: TillPrice,
+    model: Model,
+) -> Option<Planes> {
+    let picture = match labels.draw(article, show.price, model) {
+        Some(Ok(picture)) => picture,
+        Some(Err(error)) => {
+            tracing::error!(%tag, %error, "label cannot be drawn");
+            return None;
+        }
+        None => {
+            tracing::error!(%tag, "the template for labels is not configured");
+            return None;
+        }
     };
-    Label {
-        name: article.name.to_string(),
-        price_text: show.price.to_string(),
-        unit: unit.into(),
-        sku: article.sku.to_string(),
-        notice: String::new(),
-        highlight: false,
+    for warning in &picture.warnings {
+        tracing::warn!(%tag, sku = %article.sku, %warning, "label is not as it should be");
     }
+    let planes = picture.canvas.planes(model);
+    if planes.is_none() {
+        tracing::error!(%tag, model = model.id, "the panel is not driven by planes");
+    }
+    planes
 }
