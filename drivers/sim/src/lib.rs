@@ -12,10 +12,12 @@
 //! | [`cabinet`] | cold cabinet with a thermal model behind a controller's registers |
 //! | [`steamer`] | Omron E5CC, input module and core probe around a steam chamber |
 //! | [`tag`] | Gicisky shelf tag |
+//! | [`radio`] | the air between thousands of tags and their adapters |
 //! | [`rng`] | the seeded generator |
 
 pub mod cabinet;
 pub mod modbus;
+pub mod radio;
 pub mod rng;
 pub mod scale;
 pub mod steamer;
