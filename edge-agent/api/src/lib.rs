@@ -15,12 +15,14 @@ mod client;
 mod people;
 mod schema;
 mod shared;
+mod tags;
 mod trade;
 
 pub use client::{ANSWER_BYTES_MAX, Client, ClientError, Reply};
 pub use people::*;
 pub use schema::{Answer, ErrorBody, Named};
 pub use shared::*;
+pub use tags::*;
 pub use trade::*;
 
 /// Where the daemon listens for people unless told otherwise.

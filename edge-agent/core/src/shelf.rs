@@ -77,6 +77,8 @@ pub struct Shelf {
     dirty: BTreeSet<Sku>,
     /// Articles to decide at a time.
     wakes: BTreeSet<(UnixMillis, Sku)>,
+    /// Tags of articles that were decided.
+    touched: BTreeSet<TagNo>,
 }
 
 /// Time until a tag should show today's picture of an unchanged price.
@@ -94,6 +96,7 @@ impl Shelf {
             by_sku: BTreeMap::new(),
             dirty: BTreeSet::new(),
             wakes: BTreeSet::new(),
+            touched: BTreeSet::new(),
         }
     }
 
@@ -219,13 +222,18 @@ impl Shelf {
         changes
     }
 
+    /// A tag whose article was decided since: what people see of it may have changed. Call until `None`.
+    pub fn poll_touched(&mut self) -> Option<TagNo> {
+        self.touched.pop_first()
+    }
+
     /// Whether an article waits to be decided.
     pub fn undecided(&self) -> bool {
         !self.dirty.is_empty()
     }
 
     fn decide(&mut self, sku: Sku, now: Moment) -> Option<PriceChanged> {
-        let Self { entries, by_sku, tags, plan, wakes, .. } = self;
+        let Self { entries, by_sku, tags, plan, wakes, touched, .. } = self;
         // Decided again when the commit has ended.
         let entry = entries.get_mut(&sku).filter(|entry| !entry.pending)?;
         let numbers = by_sku.get(&sku).map(Vec::as_slice).unwrap_or_default();
@@ -260,6 +268,7 @@ impl Shelf {
             };
             let want = price.or_else(layout);
             plan.handle_want(*number, want, now.mono_ms);
+            touched.insert(*number);
         }
         decided.till
     }

@@ -26,8 +26,10 @@ macro_rules! line {
 }
 
 mod shared;
+mod tags;
 
 pub(crate) use shared::*;
+pub(crate) use tags::*;
 
 /// `edgectl status`.
 pub(crate) fn status(status: &Status, color: bool) -> String {

@@ -111,6 +111,11 @@ impl Planner {
         self.tag(tag).filter(|tag| !tag.uncertain)?.shown
     }
 
+    /// What the tag confirmed last, even if it may show something else by now.
+    pub fn confirmed(&self, tag: TagNo) -> Option<TillPrice> {
+        self.tag(tag)?.shown
+    }
+
     /// What the tag has to show; `None`: it is fine as it is.
     pub fn want(&self, tag: TagNo) -> Option<Want> {
         self.tag(tag)?.want

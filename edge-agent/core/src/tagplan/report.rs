@@ -65,8 +65,10 @@ pub enum TagState {
 /// One tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagReport {
-    /// What it surely shows.
-    pub shown: Option<TillPrice>,
+    /// What it confirmed last.
+    pub confirmed: Option<TillPrice>,
+    /// Whether it may show something else by now.
+    pub uncertain: bool,
     /// What it has to show.
     pub want: Option<Want>,
     /// Since when.
@@ -172,7 +174,8 @@ impl Planner {
         let tag = self.tag(number)?;
         let best = tag.links.iter().max_by_key(|link| (link.score(), core::cmp::Reverse(link.adapter)));
         Some(TagReport {
-            shown: self.shown(number),
+            confirmed: tag.shown,
+            uncertain: tag.uncertain,
             want: tag.want,
             since_ms: tag.want.map(|_| tag.want_since_ms),
             state: self.state(tag, now_ms),
