@@ -12,6 +12,7 @@
 //! | [`cabinet`] | cold cabinet with a thermal model behind a controller's registers |
 //! | [`steamer`] | Omron E5CC, input module and core probe around a steam chamber |
 //! | [`tag`], [`esl`], [`oepl`] | shelf tags: Gicisky, Bluetooth SIG ESL, OpenEPaperLink; [`gatt`] hosts any of them |
+//! | [`radio`] | the air between thousands of tags and their adapters |
 //! | [`mod@i2c`] | temperature and humidity chips on one I2C bus |
 //! | [`advert`] | sensor that advertises, in every format that is read |
 //! | [`rng`] | the seeded generator |
@@ -23,6 +24,7 @@ pub mod gatt;
 pub mod i2c;
 pub mod modbus;
 pub mod oepl;
+pub mod radio;
 pub mod rng;
 pub mod scale;
 pub mod steamer;

@@ -14,7 +14,7 @@ pub use run::{RunError, Running, run, start};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::devices::{Order, Registry};
+use crate::devices::{Order, Registry, TagNews};
 use crate::notify::Pulses;
 use crate::settle::SettleView;
 use crate::space::Space;
@@ -79,6 +79,8 @@ pub struct Daemon {
     /// Why the drivers do not run.
     host_fault: Mutex<Option<String>>,
     orders: mpsc::Sender<Order>,
+    /// Where the price pump that runs now is asked.
+    tags: Mutex<Option<mpsc::Sender<TagNews>>>,
     reloads: mpsc::Sender<Reload>,
 }
 
@@ -111,6 +113,17 @@ impl Daemon {
     /// Where orders for the device loop go in, from any thread.
     pub(crate) fn orders(&self) -> mpsc::Sender<Order> {
         self.orders.clone()
+    }
+
+    /// Asks the price pump; `None` when it does not run or has no time.
+    pub(crate) async fn ask_tags<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<T>) -> crate::prices::Ask,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let pump = self.tags.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        pump.try_send(TagNews::Ask(ask(answer))).ok()?;
+        answered.await.ok()
     }
 
     /// Speaks to the running drivers; `None` when there are none.

@@ -90,7 +90,7 @@ async fn up_waits_for_the_label_and_down_does_not() {
     folder.write(
         "reserve_bytes = 0",
         &format!(
-            "retry_min_s = 1\nretry_max_s = 2\n[ble]\nconnect_timeout_ms = 5000\noperation_timeout_ms = 1000\n\
+            "retry_min_s = 1\nretry_max_s = 2\nrest_s = 2\nrefresh_s = 0\n[ble]\nconnect_timeout_ms = 5000\noperation_timeout_ms = 1000\n\
              lost_after_ms = 8000\nattempts = 3\n\
              [[tag]]\nid = \"tag-1\"\naddress = \"{ADDRESS}\"\nmodel = 11\nsku = 1001\n"
         ),

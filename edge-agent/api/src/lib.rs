@@ -17,6 +17,7 @@ mod preview;
 mod probe;
 mod schema;
 mod shared;
+mod tags;
 mod trade;
 
 pub use client::{ANSWER_BYTES_MAX, Client, ClientError, Reply};
@@ -25,6 +26,7 @@ pub use preview::{Pixel, Preview, PreviewRequest};
 pub use probe::*;
 pub use schema::{Answer, ErrorBody, Named};
 pub use shared::*;
+pub use tags::*;
 pub use trade::*;
 
 /// Where the daemon listens for people unless told otherwise.

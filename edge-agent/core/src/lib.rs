@@ -1,4 +1,5 @@
-//! Pure decisions of a store: what a reading means, what a ticket may say, what a price does next.
+//! Pure decisions of a store: what a reading means, what a ticket may say, what a price does next, which tag
+//! is served when.
 //!
 //! Contract
 //! * No IO, no clock, no threads: time is an argument ([`Moment`]), states are values.
@@ -23,6 +24,8 @@ pub mod minute;
 pub mod offer;
 pub mod price;
 mod saved;
+pub mod shelf;
+pub mod tagplan;
 pub mod ticket;
 pub mod weighing;
 

@@ -93,7 +93,7 @@ pub(crate) enum Command {
     /// Steam batches
     #[command(subcommand)]
     Batch(BatchCommand),
-    /// Shelf tags
+    /// Shelf tags: the plan, what blocks it, LEDs for pickers, pictures of labels
     #[command(subcommand)]
     Tag(TagCommand),
     /// The first ten checks, with what to do (exit 5 when one fails)
@@ -326,6 +326,35 @@ pub(crate) enum BatchCommand {
 pub(crate) enum TagCommand {
     /// Draw a label as a tag would show it, into a PNG file (exit 5 when something was shortened or left out)
     Preview(Box<PreviewArguments>),
+    /// Tags with what they show, should show, and what blocks them
+    List {
+        /// Only those that are blocked, or may show something else than they confirmed
+        #[arg(long)]
+        bad: bool,
+    },
+    /// How far the labels are, when they should be done, which prices wait for them
+    Plan,
+    /// Flash the LEDs of an order's tags, one colour per order
+    Flash {
+        /// The picker's order
+        #[arg(long)]
+        order: u64,
+        /// red, green, blue, yellow, cyan, magenta or white
+        #[arg(long)]
+        color: String,
+        /// For how long at most
+        #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        seconds: u32,
+        /// Their ids
+        #[arg(required = true, value_name = "TAG")]
+        tags: Vec<String>,
+    },
+    /// An order is picked: its LEDs need not flash any more, its colour is free
+    Picked {
+        /// The picker's order
+        #[arg(long)]
+        order: u64,
+    },
 }
 
 /// What the label says; a tag gives article and model, an article gives name, unit and price.

@@ -1,7 +1,8 @@
 //! One command: what is asked, what is printed, how it ends.
 
 mod shared;
-mod tag;
+mod preview;
+mod tags;
 
 use crate::args::{
     AlarmCommand, Arguments, BatchCommand, By, Command, ConflictCommand, DeviceCommand, EventCommand,
@@ -101,7 +102,7 @@ impl Session {
                 Ok(Exit::Ok)
             }
             Command::Batch(command) => self.batch(command).await,
-            Command::Tag(command) => self.tag(command).await,
+            Command::Tag(command) => self.tags(command).await,
             Command::Doctor => {
                 let reply = self.client.get("/v1/doctor").await?;
                 let doctor = self.print(&reply, |doctor: &Doctor| show::doctor(doctor, color))?;

@@ -27,9 +27,11 @@ macro_rules! line {
 
 mod probe;
 mod shared;
+mod tags;
 
 pub(crate) use probe::probe;
 pub(crate) use shared::*;
+pub(crate) use tags::*;
 
 /// `edgectl status`.
 pub(crate) fn status(status: &Status, color: bool) -> String {

@@ -3,8 +3,8 @@
 
 use edge_api::{
     Alarm, AlarmCount, Alarms, Answer, BatchRow, Batches, Check, ClassCount, Device, DeviceDetail,
-    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, LedgerBrief, Named, Preview, Status,
-    Stock, StockRow, Sync, SyncBrief, SyncLog, Verify,
+    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, HeldRise, LedgerBrief, Named, Preview,
+    Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TagPlan, TagRow, Tags, TagsBlocked, Verify,
 };
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -504,4 +504,55 @@ fn a_preview_becomes_a_png() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("row 1: expected runs of 5 pixels in all"));
     assert_eq!(edgectl(&broken.socket, &["tag", "preview", "--out", name]).status.code(), Some(2));
+}
+
+#[test]
+fn tags_are_listed_planned_and_flashed() {
+    let row = TagRow {
+        id: "tag-7".into(),
+        sku: 1001,
+        confirmed_minor: Some(350),
+        uncertain: true,
+        wanted_minor: Some(400),
+        state: "spent".into(),
+        since_ms: Some(0),
+        until_ms: Some(1_800_000_000_000),
+        failed: 5,
+        battery_mv: Some(2_400),
+        rssi: Some(-81),
+    };
+    let plan = TagPlan {
+        images: 3,
+        ready: 1,
+        late: 1,
+        blocked: TagsBlocked { silent: 2, ..TagsBlocked::default() },
+        done_ms: Some(1_800_000_000_000),
+        held: vec![HeldRise { sku: 1001, till_minor: 350, next_minor: 400, tags: vec!["tag-7".into()] }],
+        ..TagPlan::default()
+    };
+    let no_led = r#"{"schema":"steelyard.error/1","code":"no-led","message":"tag-8 has none"}"#;
+    let canned = Canned::new(Routes::from([
+        ("GET /v1/tags?limit=20000&bad=true".to_owned(), (200, json(Tags { tags: vec![row] }))),
+        ("GET /v1/tags/plan".to_owned(), (200, json(plan))),
+        ("POST /v1/tags/flash".to_owned(), (422, no_led.to_owned())),
+        ("POST /v1/tags/flash/12/done".to_owned(), (200, json(Done { text: "done".into() }))),
+    ]));
+    let output = edgectl(&canned.socket, &["tag", "list", "--bad"]);
+    let found = text(&output.stdout);
+    assert!(found.contains("3.50?    4.00  spent") && found.contains("its tries are spent"), "{found}");
+    let output = edgectl(&canned.socket, &["tag", "plan"]);
+    let found = text(&output.stdout);
+    assert!(
+        found.contains("3 to show: 1 wait for a slot") && found.contains("Blocked  2 silent: look for"),
+        "{found}"
+    );
+    assert!(found.contains("article 1001 stays at 3.50 at the till, 4.00 waits for tag-7"), "{found}");
+    let output = edgectl(&canned.socket, &["tag", "flash", "--order", "12", "--color", "red", "tag-8"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("tag-8 has none"), "{}", text(&output.stderr));
+    let output = edgectl(&canned.socket, &["tag", "picked", "--order", "12"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "order 12 is picked\n"));
+    let heard = canned.heard.lock().unwrap();
+    let flash = r#"POST /v1/tags/flash {"order":12,"color":"red","tags":["tag-8"],"seconds":300}"#;
+    assert!(heard.contains(&flash.to_owned()), "{heard:?}");
 }

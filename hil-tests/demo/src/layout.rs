@@ -118,7 +118,7 @@ fn head(text: &mut String, places: &Places, devices: &Devices) -> std::fmt::Resu
          reserve_bytes = 1048576\n\n[api]\nsocket = \"agent.sock\"\nlisten = \"127.0.0.1:{}\"\n\n[hq]\n\
          host = \"127.0.0.1\"\nport = {}\nkeep_alive_s = 5\nlinger_ms = 200\nretry_min_ms = 500\nretry_max_ms = 4000\n\
          hello_s = 3\n\n[channels]\nshop = 1000\nweb = 300\n\n[profiles]\ndir = \"{}\"\n\n[prices]\ntick_ms = 100\n\
-         retry_min_s = 1\nretry_max_s = 5\ntags_in_flight = 8\n",
+         retry_min_s = 1\nretry_max_s = 5\ntags_in_flight = 8\nrefresh_s = 0\nrest_s = 10\n",
         places.till_port,
         places.link_port,
         devices.profiles.display()

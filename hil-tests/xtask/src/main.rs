@@ -7,7 +7,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use hil_bench::{codec, ledger, poll, sync};
+use hil_bench::{codec, ledger, poll, sync, tags};
 use hil_demo::{Options, crash};
 use hil_storesim::cli::{self, Sim};
 use hil_xtask::{setup, suite, tidy, workspace_root};
@@ -122,6 +122,12 @@ enum Bench {
         #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(sync::PARTS))]
         only: Vec<String>,
     },
+    /// 8,000 changed prices: processor time, completion over 1, 4 and 16 connections, harm to customers (exit 1 if any).
+    Tags {
+        /// Prints one JSON line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
     /// The parts of `sync` that need a network namespace of their own.
     #[command(hide = true)]
     SyncOnALine {
@@ -171,6 +177,7 @@ fn run(task: Task) -> Result<bool> {
             let programs = programs.map_or_else(|| build_release(&root), Ok)?;
             poll::poll(&poll::Options { programs, profiles: root.join("configs/devices"), seconds, json })
         }
+        Task::Bench { what: Bench::Tags { json } } => tags::tags(json),
         Task::Bench { what: Bench::Sync { json, programs, only } } => {
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             sync::sync(&root, &programs, json, &only)

@@ -24,6 +24,7 @@ mod scales;
 mod serve;
 mod statements;
 mod stock;
+mod tags;
 mod tickets;
 mod views;
 mod words;
@@ -95,6 +96,10 @@ fn till_routes() -> Router<Arc<Daemon>> {
         .route("/v1/statements", get(statements::list))
         .route("/v1/statements/{day}", get(statements::show))
         .route("/v1/cabinets/{id}/curve", get(views::curve))
+        .route("/v1/tags", get(tags::list))
+        .route("/v1/tags/plan", get(tags::plan))
+        .route("/v1/tags/flash", posting(tags::flash))
+        .route("/v1/tags/flash/{order}/done", posting(tags::order_done))
         .route("/v1/doctor", get(people::doctor))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)

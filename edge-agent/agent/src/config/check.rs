@@ -80,6 +80,17 @@ fn sections(config: &Config, complaints: &mut Complaints<'_>) {
         "prices.retry_min_s",
         "1 up to prices.retry_max_s",
     );
+    complaints.require(prices.attempts >= 1, "prices.attempts", "at least 1 try");
+    let seconds = [
+        (prices.rest_s, "prices.rest_s"),
+        (prices.due_s, "prices.due_s"),
+        (prices.starve_s, "prices.starve_s"),
+    ];
+    for (value, name) in seconds {
+        complaints.require((1..=86_400).contains(&value), name, "1 to 86400 seconds");
+    }
+    complaints.require(prices.refresh_s <= 300, "prices.refresh_s", "0 to 300 seconds");
+    complaints.require(prices.check_days <= 366, "prices.check_days", "0 (never) to 366 days");
     complaints.require(
         (40_000..=99_000).contains(&steam.hot_hold_mc),
         "steam.hot_hold_mc",

@@ -196,12 +196,38 @@ pub struct PricesSection {
     /// Longest wait between tries of one tag.
     pub retry_max_s: u64,
     /// Tag jobs handed to the radio at once.
-    pub tags_in_flight: usize,
+    pub tags_in_flight: u16,
+    /// Tries in a row after which a tag rests.
+    pub attempts: u8,
+    /// How long.
+    pub rest_s: u64,
+    /// From a new price until its tag should show it; orders the tags and counts those that are late.
+    pub due_s: u64,
+    /// From a tag's acceptance of an image until its panel surely shows it: a rise waits for that at the till.
+    pub refresh_s: u64,
+    /// A label that has been ready for so long gets every second slot, whatever else comes in.
+    pub starve_s: u64,
+    /// Below this battery voltage a tag gets new prices only, anything else later.
+    pub weak_mv: u16,
+    /// Every label is written again once in so many days, in case it shows something else; 0: never.
+    pub check_days: u16,
 }
 
 impl Default for PricesSection {
     fn default() -> Self {
-        Self { tick_ms: 500, retry_min_s: 5, retry_max_s: 300, tags_in_flight: 4 }
+        Self {
+            tick_ms: 500,
+            retry_min_s: 5,
+            retry_max_s: 300,
+            tags_in_flight: 4,
+            attempts: 5,
+            rest_s: 900,
+            due_s: 600,
+            refresh_s: 20,
+            starve_s: 600,
+            weak_mv: 2_500,
+            check_days: 30,
+        }
     }
 }
 

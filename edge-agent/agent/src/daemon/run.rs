@@ -146,6 +146,7 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
         host: Mutex::new(None),
         host_fault: Mutex::new(None),
         orders,
+        tags: Mutex::new(None),
         reloads,
         ledger,
         clock,
@@ -278,6 +279,7 @@ fn start_floor(daemon: &Arc<Daemon>, orders: mpsc::Receiver<Order>) -> Floor {
     let (stop, stopped) = watch::channel(false);
     let (events, event_queue) = mpsc::channel(EVENTS_MAX);
     let (tags, news) = mpsc::channel(NEWS_MAX);
+    *daemon.tags.lock().unwrap_or_else(PoisonError::into_inner) = Some(tags.clone());
     let mut fault = None;
     match drv_host::start(&config.host, &config.profiles, events) {
         Ok(host) => *daemon.host.lock().unwrap_or_else(PoisonError::into_inner) = Some(host),

@@ -81,13 +81,32 @@ pub enum Order {
     },
 }
 
-/// What the price pump hears of tags.
+/// What the price pump hears of tags, and what people ask it.
 #[derive(Debug)]
-pub struct TagNews {
-    /// Number of the job.
-    pub job: u64,
-    /// Image hash, or why not.
-    pub result: Result<[u8; 8], String>,
+pub enum TagNews {
+    /// A job ended.
+    Written {
+        /// Number of the job.
+        job: u64,
+        /// Image hash, or why not.
+        result: Result<[u8; 8], String>,
+    },
+    /// A tag was heard.
+    Seen {
+        /// The tag.
+        tag: DeviceId,
+        /// Its battery.
+        battery_mv: u16,
+        /// Its signal.
+        rssi: Option<i16>,
+    },
+    /// The adapter is there, or its driver cannot run.
+    Adapter {
+        /// Which of the two.
+        running: bool,
+    },
+    /// Somebody asks.
+    Ask(crate::prices::Ask),
 }
 
 /// Whose ledger job ended.
@@ -190,6 +209,13 @@ pub(crate) async fn run(daemon: Arc<Daemon>, inputs: Inputs) -> mpsc::Receiver<O
     orders
 }
 
+/// Tells the price pump what it will hear again if it is lost now: answers of tags need the room more.
+fn tell(tags: &mpsc::Sender<TagNews>, news: TagNews) {
+    if tags.capacity() > tags.max_capacity() / 2 && tags.try_send(news).is_err() {
+        tracing::debug!("the price pump is behind; it will hear of the tag again");
+    }
+}
+
 impl Loop {
     fn now(&self) -> Moment {
         let clock = &self.desk.daemon.clock;
@@ -248,9 +274,10 @@ impl Loop {
                         *rssi = signal;
                     }
                 });
+                tell(&self.tags, TagNews::Seen { tag: id.clone(), battery_mv, rssi: signal });
             }
             (Unit::Tag(_), DeviceBody::TagWritten { job, result }) => {
-                if self.tags.try_send(TagNews { job, result }).is_err() {
+                if self.tags.try_send(TagNews::Written { job, result }).is_err() {
                     tracing::warn!(job, "answer of a tag was dropped; its job is tried again");
                 }
             }
@@ -276,7 +303,10 @@ impl Loop {
             Some(Unit::Scale(scale)) if !present => scale.fault(&self.desk, &health.reason),
             Some(Unit::Cabinet(cabinet)) => cabinet.silent(!present),
             Some(Unit::Steamer(steamer)) => steamer.silent(!present),
-            Some(Unit::Scale(_) | Unit::Tag(_)) | None => {}
+            Some(Unit::Tag(_)) => {
+                tell(&self.tags, TagNews::Adapter { running: health.state != HealthState::Failed });
+            }
+            Some(Unit::Scale(_)) | None => {}
         }
         self.write_presence();
     }

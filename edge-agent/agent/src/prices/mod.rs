@@ -1,52 +1,62 @@
 //! Till prices and shelf tags: HQ's price book -> what the tills charge and what the tags show, in the order that never lets a
 //! customer pay more than the label shows.
 //!
-//! The decision is [`edge_core::price::decide`], which has no memory; this task keeps a copy of its inputs (articles, till
-//! prices, confirmations) and calls it again for every article that something durable changed, or whose time has come.
-//! Everything it decides is a fact first: `PriceChanged` before a tag follows it down, `TagConfirmed` before the till follows
-//! a tag up. So a kill at any point leaves a state from which the same task goes on.
+//! What to do and when is decided by [`edge_core::shelf::Shelf`]; this task tells it what is durable and what the radio
+//! said, commits what it gives and starts its jobs. Everything is a fact first: `PriceChanged` before a tag follows it
+//! down, `TagConfirmed` before the till follows a tag up, and that only when the panel had `refresh_s` to show it. So a
+//! kill at any point leaves a state from which the same task goes on.
 //!
-//! Bounds: [`CHUNK`] price facts per job, `tags_in_flight` images at the radio, one try per tag at a time with a doubling
-//! pause, articles per turn [`TURN_MAX`].
+//! Drift: once after each start every confirmed image is compared, hash by hash, with the one that would be drawn today,
+//! [`SCAN`] tags a turn; what differs is drawn again when nothing else is urgent. Over `check_days` every label is written
+//! again, within a share of the radio's time: this family of tags cannot be asked what it shows.
+//!
+//! Bounds: [`CHUNK`] facts per job, `tags_in_flight` images at the radio, articles per turn [`TURN_MAX`], [`NEWS_MAX`]
+//! answers and questions.
 
-mod tags;
+mod air;
+mod ask;
+
+pub use ask::Ask;
 
 use crate::daemon::Daemon;
 use crate::devices::TagNews;
-use edge_core::price::{self, Shown, TillPrice};
-use std::collections::{BTreeMap, BTreeSet};
+use air::Air;
+use edge_core::Moment;
+use edge_core::price::TillPrice;
+use edge_core::shelf::Shelf;
+use edge_core::tagplan::{AdapterNo, Limits, TagNo, Work};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use sync_model::{Article, DeviceId, Direction, Event, LogId, PriceChanged, Seq, Sku, UnixMillis};
-use tags::Tags;
+use sync_model::{
+    DeviceId, Direction, Event, LogId, Minor, PriceChanged, Seq, Sku, TagConfirmed, UnixMillis,
+};
 use tokio::sync::{mpsc, watch};
 
-/// Price facts of one ledger job.
+/// Facts of one ledger job.
 const CHUNK: usize = 200;
 /// Articles decided in one turn.
 const TURN_MAX: usize = 4_000;
-/// Answers of tags that wait for this task.
+/// Answers of tags, and questions of people, that wait for this task.
 pub const NEWS_MAX: usize = 1_024;
-
-/// One article with what the till charges.
-struct Entry {
-    article: Article,
-    till: Option<TillPrice>,
-}
+/// Images compared with today's template in one turn.
+const SCAN: usize = 50;
+/// An image without an answer for this long was lost with a driver's restart.
+const ANSWER_MS: u64 = 300_000;
+/// The one adapter that the drivers own.
+const ADAPTER: AdapterNo = AdapterNo(0);
 
 /// The task's state.
 struct Pump {
     daemon: Arc<Daemon>,
-    entries: BTreeMap<Sku, Entry>,
-    tags: Tags,
-    /// Articles to decide.
-    dirty: BTreeSet<Sku>,
-    /// Articles to decide at a time.
-    wakes: BTreeSet<(UnixMillis, Sku)>,
-    /// End of HQ's log that the entries know.
+    shelf: Shelf,
+    air: Air,
+    /// End of HQ's log that the articles know.
     known: Option<(LogId, Seq)>,
     /// Whether the articles were read at all.
     loaded: bool,
+    /// Tags whose image is still to be compared with today's template.
+    scan: std::ops::Range<u32>,
 }
 
 /// Runs until `stop` turns true; gives the channel back for the next run.
@@ -56,16 +66,7 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> mpsc::Receiver<TagNews> {
     let config = daemon.config();
-    let tags = Tags::new(&daemon, &config);
-    let mut pump = Pump {
-        daemon: daemon.clone(),
-        entries: BTreeMap::new(),
-        tags,
-        dirty: BTreeSet::new(),
-        wakes: BTreeSet::new(),
-        known: None,
-        loaded: false,
-    };
+    let mut pump = Pump::new(daemon.clone());
     let mut tick = tokio::time::interval(Duration::from_millis(config.prices.tick_ms));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut loaded = false;
@@ -73,7 +74,12 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             _ = stop.changed() => {}
-            Some(answer) = news.recv() => pump.written(answer).await,
+            Some(told) = news.recv() => {
+                // A free slot does not wait for the tick, unless more answers are there already.
+                if pump.told(told) && news.is_empty() && loaded {
+                    pump.turn().await;
+                }
+            }
             _ = tick.tick() => {
                 loaded = loaded || pump.load_confirmed().await;
                 if loaded {
@@ -85,43 +91,100 @@ pub(crate) async fn run(
     news
 }
 
+fn limits(config: &crate::config::Config) -> Limits {
+    let prices = &config.prices;
+    Limits {
+        attempts: prices.attempts,
+        retry_min_ms: prices.retry_min_s.saturating_mul(1_000),
+        retry_max_ms: prices.retry_max_s.saturating_mul(1_000),
+        rest_ms: prices.rest_s.saturating_mul(1_000),
+        starve_ms: prices.starve_s.saturating_mul(1_000),
+        silent_ms: config.host.ble.clone().unwrap_or_default().lost_after_ms.into(),
+        lost_ms: ANSWER_MS,
+        settle_ms: prices.refresh_s.saturating_mul(1_000),
+        weak_mv: prices.weak_mv,
+        check_every_ms: u64::from(prices.check_days).saturating_mul(86_400_000),
+        ..Limits::default()
+    }
+}
+
 impl Pump {
+    fn new(daemon: Arc<Daemon>) -> Self {
+        let config = daemon.config();
+        let now = daemon.clock.mono_ms();
+        // Numbers of an earlier run must not be taken for ours.
+        let due_ms = config.prices.due_s.saturating_mul(1_000);
+        let mut shelf = Shelf::new(limits(&config), due_ms, now << 16);
+        if let Err(error) = shelf.add_adapter(config.prices.tags_in_flight, now) {
+            tracing::error!(%error, "tags have no adapter");
+        }
+        let air = Air::new(&config, &mut shelf, now);
+        if daemon.host(|_| ()).is_none() {
+            shelf.handle_adapter(ADAPTER, false, now);
+        }
+        let scan = 0..u32::try_from(shelf.tags().count()).unwrap_or(u32::MAX);
+        Self { daemon, shelf, air, known: None, loaded: false, scan }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::new(self.daemon.clock.mono_ms(), self.daemon.clock.wall_ms())
+    }
+
     /// What the tags confirmed, from the ledger.
     async fn load_confirmed(&mut self) -> bool {
         let store = self.daemon.store;
-        match self.daemon.read(move |reader| reader.tags(store, None)).await {
-            Ok(rows) => {
-                for row in rows {
-                    self.tags.confirmed(
-                        &row.tag,
-                        row.sku,
-                        TillPrice { price: row.price, version: row.version },
-                    );
-                }
-                true
-            }
+        let rows = match self.daemon.read(move |reader| reader.tags(store, None)).await {
+            Ok(rows) => rows,
             Err(error) => {
                 tracing::warn!(%error, "prices wait: the ledger cannot be read");
-                false
+                return false;
             }
+        };
+        let now = self.now().mono_ms;
+        for row in rows {
+            let Some(tag) = self.shelf.tag(&row.tag) else { continue };
+            let show = TillPrice { price: row.price, version: row.version };
+            if self.shelf.sku(tag) == Some(row.sku) {
+                self.air.confirmed(tag, row.image_hash);
+            }
+            self.shelf.handle_confirmed(tag, row.sku, show, now);
         }
+        true
+    }
+
+    /// Takes news in; whether a slot of the radio is free.
+    fn told(&mut self, news: TagNews) -> bool {
+        let now = self.now().mono_ms;
+        match news {
+            TagNews::Written { job, result } => {
+                self.air.ended(&mut self.shelf, job, result, now);
+                return true;
+            }
+            TagNews::Seen { tag, battery_mv, rssi } => {
+                self.shelf.handle_adapter(ADAPTER, true, now);
+                if let Some(tag) = self.shelf.tag(&tag) {
+                    self.shelf.handle_heard(tag, ADAPTER, rssi, Some(battery_mv), now);
+                }
+            }
+            TagNews::Adapter { running } => self.shelf.handle_adapter(ADAPTER, running, now),
+            TagNews::Ask(ask) => ask::answer(&mut self.shelf, ask, self.now()),
+        }
+        false
     }
 
     async fn turn(&mut self) {
         self.load_articles().await;
-        let now = UnixMillis(self.daemon.clock.wall_ms());
-        while let Some((at, sku)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
-            self.wakes.remove(&(at, sku));
-            self.dirty.insert(sku);
+        while let Some(job) = self.shelf.poll_lost(self.now().mono_ms) {
+            tracing::warn!(tag = ?self.shelf.id(job.tag), "no answer to a tag's job; tried again");
+            self.air.forget(job.number);
         }
-        self.decide(now).await;
-        self.tags.send(&self.daemon, &self.entries_for_labels());
-    }
-
-    /// Articles for the labels that are wanted now.
-    fn entries_for_labels(&self) -> BTreeMap<Sku, Article> {
-        let wanted = self.tags.wanted_skus();
-        wanted.into_iter().filter_map(|sku| Some((sku, self.entries.get(&sku)?.article.clone()))).collect()
+        self.confirm().await;
+        self.decide().await;
+        self.scan();
+        self.start();
+        while let Some(tag) = self.shelf.poll_touched() {
+            air::publish(&self.daemon, &self.shelf, tag);
+        }
     }
 
     /// Takes over articles when HQ's log has grown.
@@ -153,36 +216,25 @@ impl Pump {
             .map(|row| (row.sku, TillPrice { price: row.price, version: row.version }))
             .collect();
         for article in articles {
-            let sku = article.sku;
-            let till = prices.get(&sku).copied();
-            let same = self
-                .entries
-                .get(&sku)
-                .is_some_and(|entry| entry.article.version == article.version && entry.till == till);
-            if !same {
-                self.entries.insert(sku, Entry { article, till });
-                self.dirty.insert(sku);
-            }
+            let till = prices.get(&article.sku).copied();
+            self.shelf.handle_article(article, till);
         }
     }
 
-    /// Decides what is dirty and commits the till's changes.
-    async fn decide(&mut self, now: UnixMillis) {
-        let mut changes: Vec<PriceChanged> = Vec::new();
-        let turn: Vec<Sku> = self.dirty.iter().copied().take(TURN_MAX).collect();
-        for sku in turn {
-            self.dirty.remove(&sku);
-            let Some(entry) = self.entries.get(&sku) else { continue };
-            let shown: Vec<Shown> = self.tags.shown(sku);
-            let plan = price::decide(&entry.article, entry.till, &shown, now);
-            if let Some(at) = plan.wake {
-                self.wakes.insert((at, sku));
-            }
-            self.tags.want(&self.daemon, sku, &plan.tags);
-            changes.extend(plan.till);
-        }
+    /// Decides what changed and commits the till's changes.
+    async fn decide(&mut self) {
+        let now = self.now();
+        let changes = self.shelf.poll_changes(now, TURN_MAX);
         for chunk in changes.chunks(CHUNK) {
             self.commit_prices(chunk.to_vec()).await;
+        }
+        if !changes.is_empty() {
+            // What the tills charge now sends the tags after them.
+            let now = self.now();
+            let more = self.shelf.poll_changes(now, TURN_MAX);
+            for chunk in more.chunks(CHUNK) {
+                self.commit_prices(chunk.to_vec()).await;
+            }
         }
     }
 
@@ -198,43 +250,81 @@ impl Pump {
                 Ok(())
             })
             .await;
-        // Durable or not, the articles are looked at again: the decision has no memory.
-        self.dirty.extend(chunk.iter().map(|change| change.sku));
         match committed {
             Ok(()) => {
                 tracing::info!(prices = chunk.len(), "till prices changed");
-                for change in chunk {
-                    if let Some(entry) = self.entries.get_mut(&change.sku) {
-                        entry.till = Some(TillPrice { price: change.to, version: change.version });
+                chunk.iter().for_each(|change| self.shelf.handle_till(change));
+            }
+            Err(error) => {
+                tracing::warn!(%error, prices = chunk.len(), "till prices wait for the ledger");
+                chunk.iter().for_each(|change| self.shelf.handle_unstored(change.sku));
+            }
+        }
+    }
+
+    /// Commits what tags surely show by now.
+    async fn confirm(&mut self) {
+        let now = self.now().mono_ms;
+        let mut shown = Vec::new();
+        while let Some((tag, show)) = self.shelf.poll_shown(now) {
+            match self.confirmation(tag, show) {
+                Some(fact) => shown.push((tag, fact)),
+                None => self.shelf.handle_unconfirmed(tag, now),
+            }
+        }
+        for chunk in shown.chunks(CHUNK) {
+            let stamp = self.daemon.clock.stamp();
+            let facts: Vec<TagConfirmed> = chunk.iter().map(|(_, fact)| fact.clone()).collect();
+            let committed = self
+                .daemon
+                .commit(move |draft| {
+                    for fact in facts {
+                        draft.append(&Event::new(stamp, fact))?;
                     }
+                    Ok(())
+                })
+                .await;
+            let now = self.now().mono_ms;
+            if let Err(error) = &committed {
+                tracing::warn!(%error, tags = chunk.len(), "confirmations were not stored; the tags are written again");
+            }
+            for (tag, fact) in chunk {
+                let show = TillPrice { price: fact.price, version: fact.version };
+                match committed {
+                    Ok(()) => self.shelf.handle_confirmed(*tag, fact.sku, show, now),
+                    Err(_) => self.shelf.handle_unconfirmed(*tag, now),
                 }
             }
-            Err(error) => tracing::warn!(%error, prices = chunk.len(), "till prices wait for the ledger"),
         }
     }
 
-    /// A tag answered.
-    async fn written(&mut self, news: TagNews) {
-        let Some(confirmed) = self.tags.written(&self.daemon, news) else { return };
-        let stamp = self.daemon.clock.stamp();
-        let (tag, sku) = (confirmed.tag.clone(), confirmed.sku);
-        let show = TillPrice { price: confirmed.price, version: confirmed.version };
-        let event = Event::new(stamp, confirmed);
-        match self.daemon.commit(move |draft| draft.append(&event)).await {
-            Ok(_) => self.tags.confirmed(&tag, sku, show),
-            // The tag shows it, the ledger does not know: it is written again, which does no harm.
-            Err(error) => {
-                tracing::warn!(%tag, %error, "confirmation was not stored; the tag is written again");
-                self.tags.failed(&self.daemon, &tag);
+    fn confirmation(&self, tag: TagNo, show: TillPrice) -> Option<TagConfirmed> {
+        Some(TagConfirmed {
+            tag: self.shelf.id(tag)?.clone(),
+            sku: self.shelf.sku(tag)?,
+            price: show.price,
+            version: show.version,
+            image_hash: self.air.hash(tag)?,
+        })
+    }
+
+    /// Compares some more confirmed images with what would be drawn today.
+    fn scan(&mut self) {
+        for number in self.scan.by_ref().take(SCAN) {
+            let tag = TagNo(number);
+            if self.air.old_picture(&self.shelf, tag) {
+                self.shelf.handle_old_picture(tag);
             }
         }
-        self.show_tag(&tag);
-        self.dirty.insert(sku);
-        let now = UnixMillis(self.daemon.clock.wall_ms());
-        self.decide(now).await;
     }
 
-    fn show_tag(&self, tag: &DeviceId) {
-        self.tags.publish(&self.daemon, tag);
+    /// Hands jobs to the radio, as many as may be under way.
+    fn start(&mut self) {
+        let now = self.now().mono_ms;
+        while let Some(job) = self.shelf.poll_job(now) {
+            if !self.air.start(&self.daemon, &mut self.shelf, job, now) {
+                break;
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Shelf tags: pictures of labels as PNG files.
 
 use super::{Ended, Session};
-use crate::args::{PreviewArguments, TagCommand};
+use crate::args::PreviewArguments;
 use crate::exit::Exit;
 use crate::screen::complain;
 use edge_api::{Pixel, Preview, PreviewRequest};
@@ -13,8 +13,7 @@ use std::path::Path;
 const PALETTE: [[u8; 3]; 4] = [[255, 255, 255], [0, 0, 0], [200, 20, 30], [250, 205, 0]];
 
 impl Session {
-    pub(super) async fn tag(&self, command: &TagCommand) -> Ended {
-        let TagCommand::Preview(arguments) = command;
+    pub(super) async fn preview(&self, arguments: &PreviewArguments) -> Ended {
         let reply = self.client.post("/v1/tags/preview", &request(arguments), None).await?;
         let preview: Preview = reply.parse()?;
         let out = &arguments.out;
