@@ -13,12 +13,14 @@
 
 mod client;
 mod people;
+mod samples;
 mod schema;
 mod shared;
 mod trade;
 
 pub use client::{ANSWER_BYTES_MAX, Client, ClientError, Reply};
 pub use people::*;
+pub use samples::*;
 pub use schema::{Answer, ErrorBody, Named};
 pub use shared::*;
 pub use trade::*;

@@ -1,6 +1,7 @@
 //! One command: what is asked, what is printed, how it ends.
 
 mod shared;
+mod telemetry;
 
 use crate::args::{
     AlarmCommand, Arguments, BatchCommand, Command, ConflictCommand, DeviceCommand, EventCommand,
@@ -70,6 +71,7 @@ impl Session {
                 Ok(if status.state == "ok" { Exit::Ok } else { Exit::Degraded })
             }
             Command::Device(command) => self.device(command).await,
+            Command::Telemetry(arguments) => self.telemetry(arguments).await,
             Command::Watch { count } => self.watch(*count).await,
             Command::Event(EventCommand::Tail { lines, follow }) => self.tail(*lines, *follow).await,
             Command::Stock { sku } => {

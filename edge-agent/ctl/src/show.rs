@@ -25,8 +25,10 @@ macro_rules! line {
     };
 }
 
+mod samples;
 mod shared;
 
+pub(crate) use samples::{samples, samples_csv};
 pub(crate) use shared::*;
 
 /// `edgectl status`.

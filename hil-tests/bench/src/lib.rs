@@ -1,7 +1,7 @@
 //! Benchmarks of the house: each measures its bare baseline in the same run, on the same disk, in turns.
 //!
 //! Purpose: [`ledger`] (durable commits against a bare SQLite insert), [`codec`] (packed blocks against gzip-JSON), [`sync`]
-//! (settlement end to end: bytes, rates, catch-up, memory).
+//! (settlement end to end: bytes, rates, catch-up, memory), [`telemetry`] (compressed series against plain rows).
 //!
 //! Contract: absolute numbers belong to the machine and say on which one and with which profile they were taken; ratios
 //! are the results. Nothing is measured on other code than what runs in production.
@@ -14,3 +14,4 @@
 pub mod codec;
 pub mod ledger;
 pub mod sync;
+pub mod telemetry;

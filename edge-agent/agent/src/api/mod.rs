@@ -18,6 +18,7 @@ mod page;
 mod people;
 mod post;
 mod reservations;
+mod samples;
 mod serve;
 mod statements;
 mod stock;
@@ -92,6 +93,7 @@ fn till_routes() -> Router<Arc<Daemon>> {
         .route("/v1/statements", get(statements::list))
         .route("/v1/statements/{day}", get(statements::show))
         .route("/v1/cabinets/{id}/curve", get(views::curve))
+        .route("/v1/samples/{device}", get(samples::samples))
         .route("/v1/doctor", get(people::doctor))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
