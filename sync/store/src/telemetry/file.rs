@@ -1,7 +1,7 @@
 //! The block file: SQLite, written only when a generation of samples is sealed, read by whoever asks.
 //!
 //! `meta` (one row: identity, open generation, next generation, time lived), `series` (number, device, metric), `seal` (one
-//! row per generation: span of its samples, when it was sealed), all with a checksum per row, and `block` (`generation << 32 | series << 8 | part`,
+//! row per generation: span of its samples, when it was sealed, how many blocks each series has), all with a checksum per row, and `block` (`generation << 32 | series << 8 | part`,
 //! bytes by [`super::series`], checksum over that number).
 //!
 //! * Blocks are only added at the end and only removed at the begin, and no other index grows with them: a seal writes
@@ -10,8 +10,8 @@
 //! * Age is counted in time lived: running time, summed up at each seal. A wrong clock ages nothing out; time switched
 //!   off does not count.
 
-use super::series::checksum;
-use super::{Damage, Limits};
+use super::Limits;
+use super::series::{checksum, put_number, take_number};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::path::Path;
 use std::time::Duration;
@@ -34,7 +34,7 @@ const SCHEMA: &str = "
     CREATE TABLE series (id INTEGER PRIMARY KEY, device TEXT NOT NULL, metric INTEGER NOT NULL, sum INTEGER NOT NULL,
         UNIQUE (device, metric)) STRICT;
     CREATE TABLE seal (generation INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL,
-        lived_ms INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
+        lived_ms INTEGER NOT NULL, parts BLOB NOT NULL, sum INTEGER NOT NULL) STRICT;
     CREATE TABLE block (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
     CREATE TABLE conversion (id INTEGER PRIMARY KEY CHECK (id = 1), device INTEGER NOT NULL, metric INTEGER NOT NULL,
         at INTEGER NOT NULL, place INTEGER NOT NULL) STRICT;";
@@ -222,10 +222,11 @@ impl BlockFile {
                 insert.execute(params![key.cast_signed(), body])?;
             }
             let (generation, (first, last)) = (sealing.generation, sealing.span);
-            let sum = seal_sum(generation, first, last, lived_ms);
+            let parts = parts(&sealing.blocks);
+            let sum = seal_sum(generation, (first, last), lived_ms, &parts);
             transaction.execute(
-                "INSERT INTO seal (generation, first, last, lived_ms, sum) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![generation.cast_signed(), first, last, lived_ms, sum],
+                "INSERT INTO seal (generation, first, last, lived_ms, parts, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![generation.cast_signed(), first, last, lived_ms, parts, sum],
             )?;
         }
         also(&transaction)?;
@@ -243,9 +244,32 @@ fn random() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-fn seal_sum(generation: u64, first: i64, last: i64, lived_ms: i64) -> u32 {
+fn seal_sum(generation: u64, (first, last): (i64, i64), lived_ms: i64, parts: &[u8]) -> u32 {
     let fields = [first, last, lived_ms].map(i64::to_le_bytes);
-    checksum(generation, fields.as_flattened())
+    checksum(u64::from(checksum(generation, fields.as_flattened())), parts)
+}
+
+/// How many blocks each series has: series number and count, LEB128, for every series in them. Says what is missing.
+fn parts(blocks: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for same in blocks.chunk_by(|(one, _), (other, _)| one >> 8 == other >> 8) {
+        let series = same.first().map_or(0, |(key, _)| key >> 8 & 0xFF_FFFF);
+        put_number(&mut bytes, usize::try_from(series).unwrap_or(usize::MAX));
+        put_number(&mut bytes, same.len());
+    }
+    bytes
+}
+
+/// Blocks of one series, of [`parts`].
+fn parts_of(mut bytes: &[u8], series: u32) -> usize {
+    while let Some((number, rest)) = take_number(bytes) {
+        let Some((count, rest)) = take_number(rest) else { break };
+        if u32::try_from(number).is_ok_and(|number| number == series) {
+            return count;
+        }
+        bytes = rest;
+    }
+    0
 }
 
 /// Removes what is too old, then the oldest until the size fits.
@@ -286,6 +310,16 @@ pub(super) fn used_bytes(conn: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(pages.saturating_mul(number("page_size")?)).unwrap_or(0))
 }
 
+/// What was sealed together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Generation {
+    pub(super) number: u64,
+    /// Time of its earliest sample.
+    pub(super) first: i64,
+    /// Blocks of the series asked for; `None` when that is damaged.
+    pub(super) blocks: Option<usize>,
+}
+
 /// The file, open for one question.
 pub(super) struct BlockReader {
     conn: Connection,
@@ -296,22 +330,27 @@ impl BlockReader {
         Ok(Self { conn: crate::schema::connect_read_only(path)? })
     }
 
-    /// Generations that may have samples in `from..to`, in the order of their first sample; what cannot be trusted is among
-    /// them.
-    pub(super) fn generations(&self, from: i64, to: i64) -> rusqlite::Result<Vec<(u64, i64)>> {
-        let mut statement = self.conn.prepare("SELECT generation, first, last, lived_ms, sum FROM seal")?;
-        let rows = statement.query_map([], |row| {
-            let (generation, first, last) = (row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?, row.get(2)?);
-            let last: i64 = last;
-            let sound = row.get::<_, i64>(4)? == i64::from(seal_sum(generation, first, last, row.get(3)?));
-            // What cannot be trusted may lie anywhere.
-            let first: i64 = if sound { first } else { i64::MIN };
-            Ok((generation, first, !sound || (first < to && last >= from)))
-        })?;
-        let rows = rows.collect::<Result<Vec<(u64, i64, bool)>, _>>()?;
-        let mut found: Vec<_> =
-            rows.into_iter().filter(|row| row.2).map(|(generation, first, _)| (generation, first)).collect();
-        found.sort_by_key(|(generation, first)| (*first, *generation));
+    /// Generations that may have samples of a series in `from..to`, in the order of their first sample. What cannot be
+    /// trusted may lie anywhere and is among them.
+    pub(super) fn generations(&self, series: u32, from: i64, to: i64) -> rusqlite::Result<Vec<Generation>> {
+        let mut statement =
+            self.conn.prepare("SELECT generation, first, last, lived_ms, parts, sum FROM seal")?;
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let number = row.get::<_, i64>(0)?.cast_unsigned();
+            let (first, last): (i64, i64) = (row.get(1)?, row.get(2)?);
+            let parts = row.get_ref(4)?.as_blob().unwrap_or_default();
+            if row.get::<_, i64>(5)? != i64::from(seal_sum(number, (first, last), row.get(3)?, parts)) {
+                found.push(Generation { number, first: i64::MIN, blocks: None });
+                continue;
+            }
+            let blocks = parts_of(parts, series);
+            if first < to && last >= from && blocks > 0 {
+                found.push(Generation { number, first, blocks: Some(blocks) });
+            }
+        }
+        found.sort_by_key(|generation| (generation.first, generation.number));
         Ok(found)
     }
 
@@ -321,17 +360,14 @@ impl BlockReader {
         generation: u64,
         series: u32,
         mut each: impl FnMut(u64, &[u8]),
-    ) -> Result<(), Damage> {
-        let damage = |error: rusqlite::Error| Damage { generation, why: error.to_string() };
-        let mut statement = self
-            .conn
-            .prepare_cached("SELECT id, body FROM block WHERE id BETWEEN ?1 AND ?2 ORDER BY id")
-            .map_err(damage)?;
+    ) -> rusqlite::Result<()> {
+        let mut statement =
+            self.conn.prepare_cached("SELECT id, body FROM block WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
         let (first, last) = (key(generation, series, 0), key(generation, series, PARTS_MAX));
-        let mut rows = statement.query(params![first.cast_signed(), last.cast_signed()]).map_err(damage)?;
-        while let Some(row) = rows.next().map_err(damage)? {
-            let id: i64 = row.get(0).map_err(damage)?;
-            let body = row.get_ref(1).map_err(damage)?;
+        let mut rows = statement.query(params![first.cast_signed(), last.cast_signed()])?;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            let body = row.get_ref(1)?;
             each(id.cast_unsigned(), body.as_blob().unwrap_or_default());
         }
         Ok(())

@@ -27,7 +27,7 @@ pub use interval::{INTERVALS_MAX, Interval, Spread};
 pub use series::Point;
 
 use crate::{LedgerError, Refusal};
-use file::BlockReader;
+use file::{BlockReader, Generation};
 use interval::Intervals;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -319,22 +319,17 @@ impl Telemetry {
             .for_each(|p| sink.add(p));
         let context = |error| LedgerError::sql(format!("read {}", self.path.display()), &error);
         let reader = BlockReader::open(&self.path).map_err(context)?;
-        let (mut damaged, mut points) = (Vec::new(), Vec::new());
-        for (generation, first) in reader.generations(from.0, to.0).map_err(context)? {
-            if sink.has_all_before(first) {
+        let mut damaged = Vec::new();
+        for generation in reader.generations(series, from.0, to.0).map_err(context)? {
+            if sink.has_all_before(generation.first) {
                 break;
             }
-            let each = |key, body: &[u8]| {
-                points.clear();
-                match series::decode_each(key, body, |point| points.push(point)) {
-                    Ok(()) => points.iter().copied().filter(inside).for_each(|point| sink.add(point)),
-                    Err(error) => damaged.push(Damage { generation, why: error.to_string() }),
-                }
-            };
-            if generation != open
-                && let Err(damage) = reader.blocks(generation, series, each)
-            {
-                damaged.push(damage);
+            if generation.number != open {
+                damaged.extend(read(&reader, generation, series, |point| {
+                    if inside(&point) {
+                        sink.add(point);
+                    }
+                }));
             }
         }
         if !damaged.is_empty() {
@@ -344,6 +339,29 @@ impl Telemetry {
         }
         Ok(damaged)
     }
+}
+
+/// The samples of a series in one generation; answers what is damaged.
+fn read(reader: &BlockReader, of: Generation, series: u32, mut each: impl FnMut(Point)) -> Vec<Damage> {
+    let damage = |why: String| Damage { generation: of.number, why };
+    let (mut damaged, mut points, mut found) = (Vec::new(), Vec::new(), 0);
+    let read = reader.blocks(of.number, series, |key, body| {
+        points.clear();
+        found += 1;
+        match series::decode_each(key, body, |point| points.push(point)) {
+            Ok(()) => points.iter().copied().for_each(&mut each),
+            Err(error) => damaged.push(damage(error.to_string())),
+        }
+    });
+    match (read, of.blocks) {
+        (Err(error), _) => damaged.push(damage(error.to_string())),
+        (Ok(()), None) => damaged.push(damage("what the generation holds is damaged".into())),
+        (Ok(()), Some(blocks)) if found < blocks => {
+            damaged.push(damage(format!("{} of {blocks} blocks are missing", blocks - found)));
+        }
+        (Ok(()), Some(_)) => {}
+    }
+    damaged
 }
 
 /// Takes samples in any order.

@@ -270,14 +270,18 @@ impl Writer {
             Err(error) => Err(error),
         };
         match done {
-            Ok(false) => return,
-            Ok(true) => tracing::info!("telemetry rows are converted"),
-            Err(error) => self.failed(&error, "old telemetry rows are given up"),
-        }
-        if let Some(rows) = self.rows.take()
-            && let Err(error) = rows.remove()
-        {
-            self.failed(&error, "old telemetry rows cannot be removed");
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!("telemetry rows are converted");
+                let removed = self.rows.take().map_or(Ok(()), Rows::remove);
+                if let Err(error) = removed {
+                    self.failed(&error, "old telemetry rows cannot be removed");
+                }
+            }
+            Err(error) => {
+                self.failed(&error, "old telemetry rows wait for the next start");
+                self.rows = None;
+            }
         }
     }
 
