@@ -32,9 +32,6 @@ pub type Heads = BTreeMap<LogId, Seq>;
 /// Idle readers kept open.
 const READERS_MAX: usize = 8;
 
-/// Metric of raw temperatures in the telemetry file, in thousandths of a degree.
-pub const TEMPERATURE: u8 = 1;
-
 /// Name and version of this software as it goes into logs and greetings.
 pub fn software() -> Text<32> {
     Text::lossy(concat!("edge-agent ", env!("CARGO_PKG_VERSION")))
@@ -136,7 +133,7 @@ impl Daemon {
         if let Some(telemetry) = &self.telemetry {
             telemetry.record(Sample {
                 device: device.clone(),
-                metric: TEMPERATURE,
+                metric: edge_api::TEMPERATURE,
                 at: UnixMillis(wall_ms),
                 value: value.map_or(0, i64::from),
                 good: value.is_some(),

@@ -200,9 +200,12 @@ fn telemetry(daemon: &Daemon) -> Check {
         return check("telemetry", "fail", "the file cannot be opened", "move the file away and restart");
     };
     let stats = telemetry.stats();
-    let found = format!("{} samples written, {} shed, {} errors", stats.written, stats.shed, stats.errors);
-    match (stats.errors, stats.shed) {
-        (0, 0) => check("telemetry", "ok", found, ""),
+    let found = format!(
+        "{} samples written, {} shed, {} errors, {} blocks damaged, slowest to disk {} ms",
+        stats.written, stats.shed, stats.errors, stats.damaged, stats.slowest_ms
+    );
+    match (stats.errors, stats.shed, stats.damaged) {
+        (0, 0, 0) => check("telemetry", "ok", found, ""),
         _ => check("telemetry", "warn", found, "curves have holes; the record of minutes and alarms has not"),
     }
 }

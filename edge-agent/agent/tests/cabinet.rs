@@ -4,7 +4,7 @@
 mod stand;
 
 use edge_agent::daemon;
-use edge_api::{Alarms, Curve, DeviceReading, Devices};
+use edge_api::{Alarms, Curve, DeviceReading, Devices, Samples};
 use stand::{Folder, until};
 
 /// CRC-8 of a 1-Wire scratchpad (Maxim, polynomial 0x31 reflected).
@@ -70,6 +70,15 @@ async fn an_excursion_is_raised_once_over_a_restart_and_returned() {
     })
     .await;
     assert_eq!(alarms(&folder, true).await.len(), 1, "the alarm is not raised again");
+    let samples: Samples = folder.client().fetch("/v1/samples/dairy-1").await.unwrap();
+    assert!(
+        samples.rows.iter().any(|row| row.value == 4_125 && row.good),
+        "those of before the restart, too"
+    );
+    let summary: Samples = folder.client().fetch("/v1/samples/dairy-1?every=86400000").await.unwrap();
+    assert_eq!(summary.intervals.iter().filter_map(|row| row.max).max(), Some(10_000));
+    assert!(folder.client().get("/v1/samples/dairy-1?every=1").await.is_err(), "too many intervals");
+    assert!(folder.client().get("/v1/samples/dairy-1?from=5&to=5").await.is_err(), "no span");
     sensor(&folder, 3_000, true);
     until("the return", || async {
         let all = alarms(&folder, true).await;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Looks at a Steelyard store and tends it.
 #[derive(Debug, Parser)]
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     /// Devices
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Raw samples of a device, one by one or summed up by interval
+    Telemetry(TelemetryArguments),
     /// Status, troubles and alarms, redrawn every second until Ctrl-C
     Watch {
         /// Stop after this many screens
@@ -141,6 +143,42 @@ pub(crate) enum DeviceCommand {
         /// Its id
         id: String,
     },
+}
+
+/// Which samples, and how.
+#[derive(Debug, Args)]
+pub(crate) struct TelemetryArguments {
+    /// Device id
+    pub(crate) device: String,
+    /// Begin: 24h or 30d ago, YYYY-MM-DD, YYYY-MM-DDTHH:MM[:SS] (UTC), or now
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = time)]
+    pub(crate) from: i64,
+    /// End, in the same forms
+    #[arg(long, default_value = "now", value_name = "TIME", value_parser = time)]
+    pub(crate) to: i64,
+    /// Sum up: least, mean and greatest good value of each 30s, 15m, 1h or 1d
+    #[arg(long, value_name = "SPAN", value_parser = every)]
+    pub(crate) every: Option<i64>,
+    /// Which value of the device; 1 is its temperature
+    #[arg(long, default_value_t = edge_api::TEMPERATURE)]
+    pub(crate) metric: u8,
+    /// Comma-separated integers as they are stored
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+}
+
+fn time(text: &str) -> Result<i64, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    crate::text::instant(text, now).ok_or_else(|| {
+        "expected now, 90m, 24h or 30d (that long ago), YYYY-MM-DD or YYYY-MM-DDTHH:MM[:SS] (UTC)".into()
+    })
+}
+
+fn every(text: &str) -> Result<i64, String> {
+    crate::text::span(text)
+        .filter(|ms| *ms > 0)
+        .ok_or_else(|| "expected a number from 1 with s, m, h or d, such as 15m".into())
 }
 
 /// Events.

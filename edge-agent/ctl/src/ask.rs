@@ -3,6 +3,7 @@
 mod shared;
 mod preview;
 mod tags;
+mod telemetry;
 
 use crate::args::{
     AlarmCommand, Arguments, BatchCommand, By, Command, ConflictCommand, DeviceCommand, EventCommand,
@@ -72,6 +73,7 @@ impl Session {
                 Ok(if status.state == "ok" { Exit::Ok } else { Exit::Degraded })
             }
             Command::Device(command) => self.device(command).await,
+            Command::Telemetry(arguments) => self.telemetry(arguments).await,
             Command::Watch { count } => self.watch(*count).await,
             Command::Event(EventCommand::Tail { lines, follow }) => self.tail(*lines, *follow).await,
             Command::Stock { sku } => {

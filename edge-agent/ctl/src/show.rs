@@ -26,10 +26,12 @@ macro_rules! line {
 }
 
 mod probe;
+mod samples;
 mod shared;
 mod tags;
 
 pub(crate) use probe::probe;
+pub(crate) use samples::{samples, samples_csv};
 pub(crate) use shared::*;
 pub(crate) use tags::*;
 

@@ -70,6 +70,52 @@ pub(crate) fn utc(ms: i64) -> String {
     format!("{year:04}-{month:02}-{date:02} {:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// `30s`, `15m`, `1h` or `2d` in milliseconds.
+pub(crate) fn span(text: &str) -> Option<i64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u32>().ok().map(|number| i64::from(number) * unit)
+}
+
+/// `now`, a span before it, `YYYY-MM-DD` or `YYYY-MM-DDTHH:MM[:SS][Z]` (UTC) as Unix milliseconds.
+pub(crate) fn instant(text: &str, now_ms: i64) -> Option<i64> {
+    if text == "now" {
+        return Some(now_ms);
+    }
+    if let Some(ago) = span(text) {
+        return Some(now_ms.saturating_sub(ago));
+    }
+    let text = text.strip_suffix('Z').unwrap_or(text);
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
+    let number = |text: &str, digits: usize| {
+        let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+        if plain { text.parse::<i64>().ok() } else { None }
+    };
+    let mut parts = date.split('-');
+    let (year, month, day) =
+        (number(parts.next()?, 4)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let mut parts = time.split(':');
+    let (hour, minute) = (number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let second = parts.next().map_or(Some(0), |text| number(text, 2))?;
+    if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Civil to days after H. Hinnant; the way back refuses what is no date.
+    let shifted = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let era = shifted.0.div_euclid(400);
+    let of_era = shifted.0.rem_euclid(400);
+    let of_year = (153 * shifted.1 + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    let ms = days * 86_400_000 + (hour * 3_600 + minute * 60 + second) * 1_000;
+    utc(ms).starts_with(date).then_some(ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +141,24 @@ mod tests {
         assert_eq!([ago(1_000, 61_000), ago(2, 1)], ["1 min 0 s ago", "in the future"]);
         assert_eq!([utc(0), utc(1_800_000_000_000)], ["1970-01-01 00:00:00Z", "2027-01-15 08:00:00Z"]);
         assert_eq!(celsius(i32::MIN), "-2147483.6 °C");
+    }
+
+    #[test]
+    fn times_are_read_back() {
+        for ms in [0, 951_782_400_000, 1_709_164_800_000, 1_800_000_000_000] {
+            assert_eq!(instant(&utc(ms), 0), Some(ms), "{}", utc(ms));
+        }
+        assert_eq!(instant("2027-01-15", 0), Some(1_799_971_200_000));
+        assert_eq!(instant("2027-01-15T08:00", 0), Some(1_800_000_000_000));
+        assert_eq!([instant("now", 7), instant("1d", 86_400_007)], [Some(7), Some(7)]);
+        for bad in
+            ["", "d", "-1d", "2027-02-29", "2027-13-01", "2027-1-1", "2027-01-15T24:00", "15:00", "é", "1 h"]
+        {
+            assert_eq!(instant(bad, 0), None, "{bad}");
+        }
+        assert_eq!(
+            [span("15m"), span("2h"), span("99999999999s"), span("5")],
+            [Some(900_000), Some(7_200_000), None, None]
+        );
     }
 }

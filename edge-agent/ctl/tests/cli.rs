@@ -3,8 +3,9 @@
 
 use edge_api::{
     Alarm, AlarmCount, Alarms, Answer, BatchRow, Batches, Check, ClassCount, Device, DeviceDetail,
-    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, HeldRise, LedgerBrief, Named, Preview,
-    Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TagPlan, TagRow, Tags, TagsBlocked, Verify,
+    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, HeldRise, IntervalRow, LedgerBrief,
+    Named, Preview, SampleRow, Samples, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TagPlan, TagRow,
+    Tags, TagsBlocked, Verify,
 };
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -555,4 +556,82 @@ fn tags_are_listed_planned_and_flashed() {
     let heard = canned.heard.lock().unwrap();
     let flash = r#"POST /v1/tags/flash {"order":12,"color":"red","tags":["tag-8"],"seconds":300}"#;
     assert!(heard.contains(&flash.to_owned()), "{heard:?}");
+}
+
+fn samples(from: i64, rows: &[(i64, i64, bool)], next_ms: Option<i64>) -> Samples {
+    let row =
+        |(at_ms, value, good): &(i64, i64, bool)| SampleRow { at_ms: *at_ms, value: *value, good: *good };
+    Samples {
+        device: "cabinet-7".into(),
+        metric: 1,
+        from_ms: from,
+        to_ms: 1_800_003_600_000,
+        every_ms: None,
+        rows: rows.iter().map(row).collect(),
+        intervals: vec![],
+        next_ms,
+        damaged: vec![],
+    }
+}
+
+#[test]
+fn samples_come_page_by_page_and_damage_is_told_apart() {
+    let route = |from: &str| format!("GET /v1/samples/cabinet-7?metric=1&from={from}&to=1800003600000");
+    let first = samples(1_800_000_000_000, &[(1_800_000_000_000, 4_125, true)], Some(1_800_000_001_000));
+    let mut second = samples(1_800_000_001_000, &[(1_800_000_001_000, -18_062, false)], None);
+    second.damaged.push("block 5: checksum".into());
+    let canned = Canned::new(
+        [(route("1800000000000"), (200, json(first))), (route("1800000001000"), (200, json(second)))].into(),
+    );
+    let span = ["telemetry", "cabinet-7", "--from", "2027-01-15T08:00", "--to", "2027-01-15T09:00:00Z"];
+    let output = edgectl(&canned.socket, &[&span[..], &["--csv"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(
+        text(&output.stdout),
+        "at_ms,value,good\n1800000000000,4125,true\n1800000001000,-18062,false\n"
+    );
+    assert!(text(&output.stderr).contains("block 5: checksum"), "{}", text(&output.stderr));
+    let output = edgectl(&canned.socket, &span);
+    let screen = text(&output.stdout);
+    assert!(
+        screen.contains("4.125 °C") && screen.contains("-18.062 °C") && screen.contains("bad"),
+        "{screen}"
+    );
+}
+
+#[test]
+fn sums_of_samples_are_a_table_and_times_are_checked_before_asking() {
+    let mut answer = samples(1_800_000_000_000, &[], None);
+    answer.every_ms = Some(900_000);
+    answer.intervals = vec![
+        IntervalRow {
+            from_ms: 1_800_000_000_000,
+            good: 90,
+            bad: 1,
+            min: Some(3_900),
+            mean: Some(4_050),
+            max: Some(4_200),
+        },
+        IntervalRow { from_ms: 1_800_000_900_000, good: 0, bad: 7, min: None, mean: None, max: None },
+    ];
+    let route = "GET /v1/samples/cabinet-7?metric=1&from=1800000000000&to=1800003600000&every=900000";
+    let canned = Canned::new([(route.to_owned(), (200, json(answer)))].into());
+    let span = [
+        "telemetry",
+        "cabinet-7",
+        "--from",
+        "2027-01-15T08:00",
+        "--to",
+        "2027-01-15T09:00",
+        "--every",
+        "15m",
+    ];
+    let output = edgectl(&canned.socket, &span);
+    let screen = text(&output.stdout);
+    assert!(screen.contains("2027-01-15 08:15:00Z") && screen.contains("4.050 °C"), "{screen}");
+    for bad in [["--from", "yesterday"], ["--to", "2027-02-29"], ["--every", "0m"]] {
+        let output = edgectl(&canned.socket, &[&["telemetry", "cabinet-7"][..], &bad].concat());
+        assert_eq!(output.status.code(), Some(2), "{bad:?}");
+        assert!(text(&output.stderr).contains("expected"), "{}", text(&output.stderr));
+    }
 }

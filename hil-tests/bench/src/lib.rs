@@ -2,7 +2,7 @@
 //!
 //! Purpose: [`ledger`] (durable commits against a bare SQLite insert), [`codec`] (packed blocks against gzip-JSON), [`sync`]
 //! (settlement end to end: bytes, rates, catch-up, memory), [`poll`] (182 Modbus units, some of them mute), [`tags`] (plan and
-//! pictures of changed prices, simulated radio).
+//! pictures of changed prices, simulated radio), [`telemetry`] (compressed series against plain rows).
 //!
 //! Contract: absolute numbers belong to the machine and say on which one and with which profile they were taken; ratios
 //! are the results. Nothing is measured on other code than what runs in production.
@@ -17,3 +17,4 @@ pub mod ledger;
 pub mod poll;
 pub mod sync;
 pub mod tags;
+pub mod telemetry;

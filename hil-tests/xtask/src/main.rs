@@ -7,12 +7,14 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use hil_bench::{codec, ledger, poll, sync, tags};
+use hil_bench::{codec, ledger, poll, sync, tags, telemetry};
 use hil_demo::{Options, crash};
+use hil_fuzz::soak;
 use hil_storesim::cli::{self, Sim};
 use hil_xtask::{setup, suite, tidy, workspace_root};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 /// What a developer and CI run.
 #[derive(Parser)]
@@ -82,6 +84,24 @@ enum Soak {
         #[command(flatten)]
         sim: Sim,
     },
+    /// Every decoder that takes bytes from outside, guided by coverage where the toolchain can.
+    Fuzz {
+        /// How long, all targets together.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// Only this target.
+        #[arg(long)]
+        target: Option<String>,
+        /// Seed of the plain mutator.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Builds the guided fuzzer with the targets that need SQLite, sockets or files, too.
+        #[arg(long)]
+        files: bool,
+        /// Prints one JSON line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -124,6 +144,12 @@ enum Bench {
     },
     /// 8,000 changed prices: processor time, completion over 1, 4 and 16 connections, harm to customers (exit 1 if any).
     Tags {
+        /// Prints one JSON line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Telemetry: bytes per point, month query, bytes written, loss on power cut, against plain rows of the same samples.
+    Telemetry {
         /// Prints one JSON line instead of text.
         #[arg(long)]
         json: bool,
@@ -182,11 +208,16 @@ fn run(task: Task) -> Result<bool> {
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             sync::sync(&root, &programs, json, &only)
         }
+        Task::Bench { what: Bench::Telemetry { json } } => telemetry::telemetry(&root, json).map(|()| true),
         Task::Bench { what: Bench::SyncOnALine { part, folder, programs } } => {
             sync::on_a_line(&folder, &programs, &part).map(|()| true)
         }
         Task::Sim(sim) => cli::simulate(&sim),
         Task::Soak { what: Soak::Sim { minutes, sim } } => cli::soak(&sim, minutes),
+        Task::Soak { what: Soak::Fuzz { minutes, target, seed, files, json } } => {
+            let time = Duration::from_secs(minutes * 60);
+            soak::run(&soak::Options { root, time, target, seed, files, json })
+        }
         Task::Tidy => {
             let found = tidy::check(&root)?;
             for finding in &found {

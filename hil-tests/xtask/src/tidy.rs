@@ -100,6 +100,7 @@ const RIG: &[&str] = &[
     "hil-demo",
     "hil-settle",
     "hil-model",
+    "hil-fuzz",
     "hil-xtask",
 ];
 

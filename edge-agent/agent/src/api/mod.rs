@@ -20,6 +20,7 @@ mod post;
 mod preview;
 mod probe;
 mod reservations;
+mod samples;
 mod scales;
 mod serve;
 mod statements;
@@ -100,6 +101,7 @@ fn till_routes() -> Router<Arc<Daemon>> {
         .route("/v1/tags/plan", get(tags::plan))
         .route("/v1/tags/flash", posting(tags::flash))
         .route("/v1/tags/flash/{order}/done", posting(tags::order_done))
+        .route("/v1/samples/{device}", get(samples::samples))
         .route("/v1/doctor", get(people::doctor))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)

@@ -2,12 +2,12 @@
 
 use super::answer::{Refused, ok};
 use super::{fields, post, words};
-use crate::daemon::{Daemon, TEMPERATURE};
+use crate::daemon::Daemon;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use edge_api::{
     AlarmCount, Curve, CurvePoint, Device, DeviceDetail, Devices, EventRow, Events, Health, LedgerBrief,
-    Price, Scale, Status, Stock, StockRow, Sync, SyncBrief, SyncLog,
+    Price, Scale, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TEMPERATURE,
 };
 use edge_core::weighing::Screen;
 use serde::Deserialize;

@@ -68,7 +68,7 @@ fn sections(config: &Config, complaints: &mut Complaints<'_>) {
         complaints.add("api.socket", "a path of at most 107 bytes", None);
     }
     complaints.require(telemetry.keep_days > 0, "telemetry.keep_days", "at least 1 day");
-    complaints.require(telemetry.max_rows >= 1_000, "telemetry.max_rows", "at least 1000 rows");
+    complaints.require(telemetry.max_bytes >= 8 << 20, "telemetry.max_bytes", "at least 8388608 bytes");
     complaints.require((10..=60_000).contains(&prices.tick_ms), "prices.tick_ms", "10 to 60000");
     complaints.require(
         (1..=64).contains(&prices.tags_in_flight),

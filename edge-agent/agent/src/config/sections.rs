@@ -175,13 +175,13 @@ pub struct ProfilesSection {
 pub struct TelemetrySection {
     /// Days kept.
     pub keep_days: u32,
-    /// Samples kept at most.
-    pub max_rows: u64,
+    /// Bytes on disk at most; the oldest samples go first.
+    pub max_bytes: u64,
 }
 
 impl Default for TelemetrySection {
     fn default() -> Self {
-        Self { keep_days: 14, max_rows: 5_000_000 }
+        Self { keep_days: 90, max_bytes: 4 << 30 }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::statements::{self, Desk};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use sync_model::{Audit, ClockJumped, StoreId, Text, UnixMillis};
-use sync_store::telemetry::{Telemetry, TelemetryConfig};
+use sync_store::telemetry::{FLUSH, Limits, Telemetry, TelemetryConfig};
 use sync_store::{ANSWERS_KEPT, Ledger, LedgerConfig, LedgerError, Owner};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -163,9 +163,12 @@ pub async fn start(config: Config) -> Result<Running, RunError> {
 fn open_telemetry(config: &Config, path: &std::path::Path) -> Option<Telemetry> {
     let telemetry = TelemetryConfig {
         path: path.to_path_buf(),
-        max_age_ms: i64::from(config.telemetry.keep_days).saturating_mul(86_400_000),
-        max_rows: config.telemetry.max_rows,
+        limits: Limits {
+            max_age_ms: i64::from(config.telemetry.keep_days).saturating_mul(86_400_000),
+            max_bytes: config.telemetry.max_bytes,
+        },
         queue: TELEMETRY_QUEUE,
+        flush: FLUSH,
     };
     match Telemetry::open(telemetry) {
         Ok(telemetry) => Some(telemetry),
