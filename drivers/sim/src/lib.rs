@@ -12,6 +12,7 @@
 //! | [`cabinet`] | cold cabinet with a thermal model behind a controller's registers |
 //! | [`steamer`] | Omron E5CC, input module and core probe around a steam chamber |
 //! | [`tag`] | Gicisky shelf tag |
+//! | [`transcript`] | any device, as it was recorded |
 //! | [`rng`] | the seeded generator |
 
 pub mod cabinet;
@@ -21,6 +22,7 @@ pub mod scale;
 pub mod steamer;
 pub mod tag;
 pub mod thermal;
+pub mod transcript;
 
 pub use cabinet::{CabinetConfig, CabinetMap, CabinetSim};
 pub use modbus::{Answer, Bank, ModbusSim, TcpLink, UnitFaults};
