@@ -347,7 +347,8 @@ impl Station {
         let probe_fault = view.temperature.as_ref().err().map(|e| format!("temperature: {e}"));
         let contact = match (&visit.fault, &wire_fault, &probe_fault) {
             (Some(WireFault::Malformed(_)), Some(reason), _) => Contact::Malformed(reason.clone()),
-            (Some(_), Some(reason), _) | (_, _, Some(reason)) => Contact::Refused(reason.clone()),
+            (Some(_), Some(reason), _) => Contact::Refused(reason.clone()),
+            (_, _, Some(reason)) => Contact::SensorFault(reason.clone()),
             _ => Contact::Good,
         };
         desk.contact(&self.device, &contact);
@@ -399,7 +400,7 @@ impl Driver for BusDriver {
             let Err(reason) = outcome else { return };
             desk.unreachable(self.stations.iter().map(|s| &s.device), &reason);
             let until = Instant::now() + backoff.pause();
-            while !desk.stopping() && Instant::now() < until {
+            while !desk.stopping() && !desk.plugged() && Instant::now() < until {
                 self.refuse_orders(desk, &reason);
                 desk.flush();
                 std::thread::sleep(SLICE.min(until.saturating_duration_since(Instant::now())));

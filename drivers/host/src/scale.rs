@@ -17,7 +17,7 @@ use crate::health::Contact;
 use crate::pace::Backoff;
 use crate::registry::{Desk, Way};
 use crate::serial::{Line, OpenPort};
-use crate::supervise::{Driver, pause};
+use crate::supervise::{Driver, pause, pause_for_plug};
 
 const STX: u8 = 0x02;
 /// Bytes of one exchange kept as evidence.
@@ -144,7 +144,9 @@ impl Driver for ScaleDriver {
             };
             if let Err(reason) = outcome {
                 desk.unreachable([&self.device].into_iter(), &reason);
-                pause(desk, backoff.pause());
+                if pause_for_plug(desk, backoff.pause()) {
+                    backoff.reset();
+                }
             }
         }
     }

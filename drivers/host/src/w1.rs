@@ -99,7 +99,7 @@ fn contact(fault: Fault) -> Contact {
     match fault {
         Fault::Empty => Contact::Timeout,
         Fault::CrcNo(_) | Fault::AllZero | Fault::Malformed(_) => Contact::Malformed(fault.to_string()),
-        Fault::PowerOn85 | Fault::OutOfRange(_) => Contact::Refused(fault.to_string()),
+        Fault::PowerOn85 | Fault::OutOfRange(_) => Contact::SensorFault(fault.to_string()),
     }
 }
 

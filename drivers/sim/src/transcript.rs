@@ -261,7 +261,8 @@ impl Replay {
                 break;
             }
             self.heard.push(*byte);
-            let Some(expected) = self.transcript.frames.get(self.next).map(|frame| frame.bytes.clone()) else {
+            let Some(expected) = self.transcript.frames.get(self.next).map(|frame| frame.bytes.clone())
+            else {
                 break;
             };
             if !self.fits(&expected) {
@@ -365,7 +366,8 @@ mod tests {
 
     #[test]
     fn a_silent_device_stays_silent() {
-        let request = rtu::encode_request(9, &Request::Read { table: Table::Input, address: 0, count: 1 }).unwrap();
+        let request =
+            rtu::encode_request(9, &Request::Read { table: Table::Input, address: 0, count: 1 }).unwrap();
         let text = format!("steelyard-transcript 1\nwire modbus-rtu\n0 > {}\n", hex(&request));
         let mut replay = Replay::new(Transcript::parse(&text).unwrap());
         assert!(replay.receive(&request).is_empty() && replay.receive(&request).is_empty());
