@@ -1,5 +1,6 @@
 //! One command: what is asked, what is printed, how it ends.
 
+mod frames;
 mod shared;
 
 use crate::args::{
@@ -133,6 +134,8 @@ impl Session {
                 let reply = self.client.get(&format!("/v1/devices/{}", segment(id))).await?;
                 self.print(&reply, |detail: &DeviceDetail| show::device(detail, color))?;
             }
+            DeviceCommand::Trace { id, seconds } => return self.trace(id, *seconds).await,
+            DeviceCommand::Record { id, seconds, out } => return self.record(id, *seconds, out).await,
         }
         Ok(Exit::Ok)
     }
