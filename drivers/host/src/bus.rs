@@ -158,7 +158,7 @@ impl Bus {
             let Err(reason) = outcome else { return };
             desk.unreachable(self.stations.iter().map(|s| &s.device), &reason);
             let until = Instant::now() + backoff.pause();
-            while !desk.stopping() && Instant::now() < until {
+            while !desk.stopping() && !desk.plugged() && Instant::now() < until {
                 self.refuse_orders(desk, &reason);
                 desk.flush();
                 tokio::time::sleep(SLICE.min(until.saturating_duration_since(Instant::now()))).await;

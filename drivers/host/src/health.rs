@@ -5,7 +5,12 @@
 //! * `Degraded` needs [`BAD_RUN`] bad contacts in a row, the way back to `Ok` needs [`GOOD_RUN`] good ones: a single noisy
 //!   frame changes counters, not health, so health events are bounded even for a device that alternates.
 //! * `Lost` is reported when nothing was heard for the configured silence, whoever polls or backs off meanwhile.
-//! * `Failed` means that our side cannot run the driver (port missing, bus refused, driver given up), with the reason.
+//! * `Failed` means that our side cannot run the driver (port missing, bus refused, driver given up), with the reason. It is
+//!   reported again only when the [`Cause`] changes, as when a port that failed turns out to be unplugged.
+//! * Every state but `Seen` and `Ok` has a cause, an advice, and the moment at which the trouble began; the trouble ends with
+//!   `Ok`, whatever states it goes through.
+
+use crate::advice::{Cause, Road, advice};
 
 /// Bad contacts in a row that degrade a device.
 pub const BAD_RUN: u32 = 2;
@@ -69,8 +74,14 @@ pub struct Health {
     pub state: HealthState,
     /// Why, in one line.
     pub reason: String,
+    /// Why, for programs; `None` when the device works.
+    pub cause: Option<Cause>,
+    /// What a person should do; empty when the device works.
+    pub advice: String,
     /// Milliseconds since boot at which this state began.
     pub since_mono_ms: u64,
+    /// Milliseconds since boot at which the device was last known to work, or the start; `None` when it works.
+    pub trouble_mono_ms: Option<u64>,
     /// Milliseconds since boot of the last usable answer.
     pub last_good_mono_ms: Option<u64>,
     /// What has been counted.
@@ -86,16 +97,22 @@ pub enum Contact {
     Malformed(String),
     /// A well-formed answer that says no.
     Refused(String),
+    /// A well-formed answer of a device whose probe is at fault.
+    SensorFault(String),
     /// No answer in time.
     Timeout,
-    /// Our side cannot reach the device at all.
+    /// Our side cannot reach the device at all; the road says what that means.
     Unreachable(String),
+    /// Our side cannot reach the device at all, and this is why.
+    Down(Cause, String),
 }
 
 /// The state machine of one device.
 #[derive(Debug, Clone)]
 pub struct Vital {
     health: Health,
+    device: String,
+    road: Road,
     lost_after_ms: u64,
     heard_ms: u64,
     heard_ever: bool,
@@ -109,10 +126,15 @@ impl Vital {
     #[must_use]
     pub fn new(now_ms: u64, lost_after_ms: u64) -> Self {
         Self {
+            device: String::from("the device"),
+            road: Road::Unknown,
             health: Health {
                 state: HealthState::Lost,
                 reason: "not heard yet".to_owned(),
+                cause: Some(Cause::Starting),
+                advice: advice(Cause::Starting, "the device", &Road::Unknown),
                 since_mono_ms: now_ms,
+                trouble_mono_ms: Some(now_ms),
                 last_good_mono_ms: None,
                 counters: Counters::default(),
             },
@@ -123,6 +145,20 @@ impl Vital {
             good_run: 0,
             told_lost: false,
         }
+    }
+
+    /// Says which device this is and what leads to it, for its advice.
+    pub fn place(&mut self, device: &str, road: Road) {
+        device.clone_into(&mut self.device);
+        self.road = road;
+        self.health.advice =
+            self.health.cause.map(|cause| advice(cause, &self.device, &self.road)).unwrap_or_default();
+    }
+
+    /// What leads to the device.
+    #[must_use]
+    pub fn road(&self) -> &Road {
+        &self.road
     }
 
     /// The present snapshot.
@@ -148,28 +184,28 @@ impl Vital {
                 self.good_run = self.good_run.saturating_add(1);
                 let recovered = self.health.state != HealthState::Degraded || self.good_run >= GOOD_RUN;
                 if self.health.state != HealthState::Ok && recovered {
-                    self.enter(now_ms, HealthState::Ok, "answers", &mut out);
+                    self.enter(now_ms, HealthState::Ok, None, "answers", &mut out);
                 }
             }
             Contact::Malformed(reason) => {
                 self.health.counters.malformed += 1;
-                self.bad(now_ms, reason, &mut out);
+                self.bad(now_ms, Cause::Noise, reason, &mut out);
             }
             Contact::Refused(reason) => {
                 self.health.counters.refused += 1;
-                self.bad(now_ms, reason, &mut out);
+                self.bad(now_ms, Cause::Refused, reason, &mut out);
+            }
+            Contact::SensorFault(reason) => {
+                self.health.counters.refused += 1;
+                self.bad(now_ms, Cause::SensorFault, reason, &mut out);
             }
             Contact::Timeout => {
                 self.health.counters.timeouts += 1;
                 self.good_run = 0;
                 out.extend(self.tick(now_ms));
             }
-            Contact::Unreachable(reason) => {
-                self.good_run = 0;
-                if self.health.state != HealthState::Failed {
-                    self.enter(now_ms, HealthState::Failed, reason, &mut out);
-                }
-            }
+            Contact::Unreachable(reason) => self.down(now_ms, self.road.closed(), reason, &mut out),
+            Contact::Down(cause, reason) => self.down(now_ms, *cause, reason, &mut out),
         }
         out
     }
@@ -185,7 +221,10 @@ impl Vital {
         let never = if self.heard_ever { "" } else { " since the start" };
         let reason = format!("silent for {silent} ms{never}");
         let mut out = Vec::new();
-        self.enter(now_ms, HealthState::Lost, &reason, &mut out);
+        self.enter(now_ms, HealthState::Lost, Some(self.road.silence()), &reason, &mut out);
+        // Nobody knows when a silent device went away; it worked until it was heard last.
+        self.health.trouble_mono_ms = self.health.trouble_mono_ms.map(|since| since.min(self.heard_ms));
+        out.iter_mut().for_each(|health| health.trouble_mono_ms = self.health.trouble_mono_ms);
         self.told_lost = true;
         out.pop()
     }
@@ -197,7 +236,8 @@ impl Vital {
         }
         self.heard_ms = now_ms;
         let mut out = Vec::new();
-        self.enter(now_ms, HealthState::Lost, "reachable again, not heard yet", &mut out);
+        let cause = Some(Cause::Starting);
+        self.enter(now_ms, HealthState::Lost, cause, "reachable again, not heard yet", &mut out);
         self.told_lost = false;
         out.pop()
     }
@@ -207,33 +247,57 @@ impl Vital {
         self.told_lost = false;
         if !self.heard_ever {
             self.heard_ever = true;
-            self.enter(now_ms, HealthState::Seen, "first contact", out);
+            self.enter(now_ms, HealthState::Seen, None, "first contact", out);
         }
     }
 
-    fn bad(&mut self, now_ms: u64, reason: &str, out: &mut Vec<Health>) {
+    fn down(&mut self, now_ms: u64, cause: Cause, reason: &str, out: &mut Vec<Health>) {
+        self.good_run = 0;
+        if self.health.state != HealthState::Failed || self.health.cause != Some(cause) {
+            self.enter(now_ms, HealthState::Failed, Some(cause), reason, out);
+        }
+    }
+
+    fn bad(&mut self, now_ms: u64, cause: Cause, reason: &str, out: &mut Vec<Health>) {
         self.heard(now_ms, out);
         self.good_run = 0;
         self.bad_run = self.bad_run.saturating_add(1);
         if self.health.state != HealthState::Degraded && self.bad_run >= BAD_RUN {
-            self.enter(now_ms, HealthState::Degraded, reason, out);
+            self.enter(now_ms, HealthState::Degraded, Some(cause), reason, out);
         }
     }
 
-    fn enter(&mut self, now_ms: u64, state: HealthState, reason: &str, out: &mut Vec<Health>) {
+    fn enter(
+        &mut self,
+        now_ms: u64,
+        state: HealthState,
+        cause: Option<Cause>,
+        reason: &str,
+        out: &mut Vec<Health>,
+    ) {
+        if self.health.state != state {
+            self.health.since_mono_ms = now_ms;
+        }
         self.health.state = state;
         self.health.reason = clip(reason);
-        self.health.since_mono_ms = now_ms;
+        self.health.cause = cause;
+        self.health.advice = cause.map(|cause| advice(cause, &self.device, &self.road)).unwrap_or_default();
+        self.health.trouble_mono_ms = cause.map(|_| self.health.trouble_mono_ms.unwrap_or(now_ms));
         out.push(self.health.clone());
     }
 }
 
 /// Cuts a reason to its bound at a character boundary.
 pub(crate) fn clip(text: &str) -> String {
-    if text.len() <= REASON_BYTES_MAX {
+    clip_to(text, REASON_BYTES_MAX)
+}
+
+/// Cuts a text to `max` bytes at a character boundary.
+pub(crate) fn clip_to(text: &str, max: usize) -> String {
+    if text.len() <= max {
         return text.to_owned();
     }
-    let end = (0..=REASON_BYTES_MAX).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    let end = (0..=max).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
     text.get(..end).unwrap_or_default().to_owned()
 }
 
@@ -305,6 +369,41 @@ mod tests {
         assert!(vital.tick(9_000).is_none());
         assert_eq!(vital.reachable(9_001).unwrap().state, HealthState::Lost);
         assert_eq!(states(&vital.contact(9_002, &Contact::Good)), [HealthState::Ok]);
+    }
+
+    #[test]
+    fn a_trouble_has_a_cause_an_advice_and_a_beginning_until_it_ends() {
+        let mut vital = Vital::new(0, 1_000);
+        vital.place("cold-1", Road::Rtu { bus: "cold".to_owned(), port: "/dev/x".to_owned(), unit: 7 });
+        vital.contact(10, &Contact::Good);
+        assert_eq!((vital.health().cause, vital.health().trouble_mono_ms), (None, None));
+        let lost = vital.tick(1_010).unwrap();
+        assert_eq!(
+            (lost.cause, lost.trouble_mono_ms),
+            (Some(Cause::Mute), Some(10)),
+            "since it was heard last"
+        );
+        assert!(lost.advice.contains("unit 7 on bus cold"), "{}", lost.advice);
+        // The bus itself goes away: another cause, the same trouble.
+        let failed = vital.contact(2_000, &Contact::Unreachable("EIO".to_owned())).pop().unwrap();
+        assert_eq!((failed.cause, failed.trouble_mono_ms), (Some(Cause::PortFault), Some(10)));
+        assert!(vital.contact(2_100, &Contact::Unreachable("EIO".to_owned())).is_empty(), "told once");
+        let gone = Contact::Down(Cause::PortMissing, "no such file".to_owned());
+        let missing = vital.contact(2_200, &gone).pop().unwrap();
+        assert_eq!((missing.state, missing.cause), (HealthState::Failed, Some(Cause::PortMissing)));
+        assert_eq!(missing.since_mono_ms, 2_000, "the state began earlier than its better reason");
+        vital.reachable(3_000);
+        let well = vital.contact(3_010, &Contact::Good).pop().unwrap();
+        assert_eq!((well.cause, well.trouble_mono_ms, well.advice.as_str()), (None, None, ""));
+    }
+
+    #[test]
+    fn a_broken_probe_is_not_a_refusal() {
+        let mut vital = Vital::new(0, 1_000);
+        let broken = Contact::SensorFault("temperature: open circuit".to_owned());
+        vital.contact(1, &broken);
+        let bad = vital.contact(2, &broken).pop().unwrap();
+        assert_eq!((bad.state, bad.cause), (HealthState::Degraded, Some(Cause::SensorFault)));
     }
 
     #[test]

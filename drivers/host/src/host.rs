@@ -13,16 +13,19 @@ use drv_protocol::profile::Profile;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::advice::Road;
 use crate::ble::{BleDriver, unsupported};
 use crate::bus::pool::TcpPool;
 use crate::bus::{Bus, BusDriver, BusOrder, Inquiry, Shelf};
-use crate::config::{HostConfig, TagFamily, lost_after};
+use crate::config::{BusKind, CabinetConfig, HostConfig, TagFamily, lost_after};
 use crate::error::{HostBusy, HostError};
 use crate::event::{DeviceEvent, ScaleOrder, SteamerOrder, TagJob, TagOrder};
+use crate::hotplug;
 use crate::i2c::I2cDriver;
 use crate::registry::{Desk, DeviceClass, DeviceHealth, RawFrame, Registry};
 use crate::scale::{ScaleDriver, ScaleJob};
 use crate::supervise::spawn;
+use crate::trace;
 use crate::w1::{W1Driver, round_ms};
 
 /// Orders that wait for one bus or one scale.
@@ -57,7 +60,7 @@ pub fn start(
         profile.check().map_err(|e| fault(&e))?;
     }
     config.check(profiles)?;
-    let registry = Arc::new(Registry::new(devices(config)));
+    let registry = Arc::new(Registry::new(devices(config)).placed(roads(config).into_iter()));
     let families = config.tag.iter().map(|tag| (Arc::from(tag.id.as_str()), tag.family)).collect();
     let mut host = Host {
         registry,
@@ -68,9 +71,12 @@ pub fn start(
         threads: Vec::new(),
     };
     let started = host.start_drivers(config, profiles, &events);
-    if let Err(error) = started {
-        host.registry.ask_stop();
-        return Err(error);
+    match started.and_then(|()| hotplug::spawn(config, host.registry.clone())) {
+        Ok(watch) => host.threads.extend(watch),
+        Err(error) => {
+            host.registry.ask_stop();
+            return Err(error);
+        }
     }
     Ok(host)
 }
@@ -96,6 +102,53 @@ fn devices(config: &HostConfig) -> impl Iterator<Item = (Arc<str>, DeviceClass, 
         .map(move |d| (id(&d.id), DeviceClass::Steamer, lost_after(d.poll_ms, d.lost_after_ms)));
     let tags = config.tag.iter().map(move |d| (id(&d.id), DeviceClass::Tag, tag_lost));
     scales.chain(cabinets).chain(steamers).chain(tags)
+}
+
+/// What leads to each configured device.
+fn roads(config: &HostConfig) -> Vec<(Arc<str>, Road)> {
+    let mut roads: Vec<(Arc<str>, Road)> = Vec::new();
+    let mut add = |id: &str, road| roads.push((Arc::from(id), road));
+    let unit = |bus: &str, unit: u8| {
+        let found = config.bus.iter().find(|entry| entry.id == bus);
+        found.map_or(Road::Unknown, |entry| {
+            let bus = bus.to_owned();
+            match entry.kind {
+                BusKind::ModbusRtu => Road::Rtu { bus, port: entry.port.clone().unwrap_or_default(), unit },
+                BusKind::ModbusTcp => {
+                    Road::Tcp { bus, address: entry.address.clone().unwrap_or_default(), unit }
+                }
+            }
+        })
+    };
+    for scale in &config.scale {
+        add(&scale.id, Road::Serial { port: scale.port.clone() });
+    }
+    for cabinet in &config.cabinet {
+        match (&cabinet.bus, cabinet.unit) {
+            (Some(bus), Some(address)) => add(&cabinet.id, unit(bus, address)),
+            _ => add(&cabinet.id, sensor_road(config, cabinet)),
+        }
+    }
+    for steamer in &config.steamer {
+        add(&steamer.id, unit(&steamer.bus, steamer.unit));
+    }
+    for tag in &config.tag {
+        add(&tag.id, Road::Ble { address: tag.address.clone() });
+    }
+    roads
+}
+
+/// What leads to a cabinet that is on no Modbus bus.
+fn sensor_road(config: &HostConfig, cabinet: &CabinetConfig) -> Road {
+    if let Some(sensor) = &cabinet.w1 {
+        return Road::OneWire { sensor: sensor.clone() };
+    }
+    if let Some(source) = &cabinet.ble {
+        return Road::Ble { address: source.address.clone() };
+    }
+    let Some(source) = &cabinet.i2c else { return Road::Unknown };
+    let bus = config.i2c.iter().find(|bus| bus.id == source.bus);
+    Road::I2c { path: bus.map(|bus| bus.path.clone()).unwrap_or_default(), address: source.address }
 }
 
 impl Host {
@@ -255,6 +308,26 @@ impl Host {
     #[must_use]
     pub fn frames(&self, device: &str) -> Vec<RawFrame> {
         self.registry.frames(device).unwrap_or_default()
+    }
+
+    /// What the frames of a device travel on: `serial`, `modbus-rtu`, `modbus-tcp`, `w1`, `i2c`, `ble`, or `unknown`.
+    #[must_use]
+    pub fn wire(&self, device: &str) -> &'static str {
+        match self.registry.road(device).unwrap_or_default() {
+            Road::Unknown => "unknown",
+            Road::Serial { .. } => "serial",
+            Road::Rtu { .. } => "modbus-rtu",
+            Road::Tcp { .. } => "modbus-tcp",
+            Road::OneWire { .. } => "w1",
+            Road::I2c { .. } => "i2c",
+            Road::Ble { .. } => "ble",
+        }
+    }
+
+    /// What a frame of a device says, in one line for a technician.
+    #[must_use]
+    pub fn explain(&self, device: &str, frame: &RawFrame) -> String {
+        trace::explain(&self.registry.road(device).unwrap_or_default(), frame.way, &frame.bytes)
     }
 
     /// Stops all drivers. Takes [`STOP_LIMIT`] at most; a thread that a kernel call holds longer is left to end by itself.

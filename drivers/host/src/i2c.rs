@@ -21,7 +21,7 @@ use crate::event::{CabinetReading, CabinetState, DeviceBody};
 use crate::health::Contact;
 use crate::pace::Backoff;
 use crate::registry::Desk;
-use crate::supervise::{Driver, SLICE, pause};
+use crate::supervise::{Driver, SLICE, pause_for_plug};
 
 /// How a bus is opened.
 pub(crate) trait Opener: Send + 'static {
@@ -116,7 +116,9 @@ impl<O: Opener> Driver for I2cDriver<O> {
                     let reason = format!("I2C bus {}: {reason}", self.name);
                     desk.unreachable(self.chips.iter().map(|chip| &chip.device), &reason);
                     self.chips.iter().for_each(|chip| desk.count(&chip.device, |c| c.reopened += 1));
-                    pause(desk, backoff.pause());
+                    if pause_for_plug(desk, backoff.pause()) {
+                        backoff.reset();
+                    }
                     continue;
                 }
                 backoff.reset();
@@ -152,7 +154,8 @@ fn contact(fault: Fault, text: &str) -> Contact {
         Fault::Bus(ErrorKind::Bus | ErrorKind::ArbitrationLoss) => Contact::Unreachable(text),
         Fault::Bus(_) => Contact::Timeout,
         Fault::DeadLine(_) | Fault::Crc(_) => Contact::Malformed(text),
-        Fault::Identity { .. } | Fault::NotReady | Fault::OutOfRange { .. } => Contact::Refused(text),
+        Fault::Identity { .. } | Fault::NotReady => Contact::Refused(text),
+        Fault::OutOfRange { .. } => Contact::SensorFault(text),
     }
 }
 

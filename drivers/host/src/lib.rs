@@ -15,12 +15,16 @@
 //! | [`config`] | the configuration tables |
 //! | [`event`] | readings, results, jobs |
 //! | [`health`] | the health state machine of a device |
+//! | [`advice`] | causes of trouble, and what to do |
+//! | [`ports`] | stable names of serial ports |
 //! | [`host`] | start, jobs, snapshots, stop |
 //! | [`profiles`] | device profiles from a folder |
 //! | [`clock`] | the clocks that stamp events |
 //! | `scale`, `bus`, `w1`, `i2c`, `ble` | the drivers; `serial` and `wire` are what they run on |
 //! | `supervise`, `registry`, `pace` | threads and restarts; reporting; backoff and log gates |
+//! | `hotplug`, `trace` | what wakes a waiting driver; frames in words |
 
+pub mod advice;
 mod ble;
 mod bus;
 pub mod clock;
@@ -29,16 +33,20 @@ mod error;
 pub mod event;
 pub mod health;
 pub mod host;
+mod hotplug;
 mod i2c;
 mod pace;
+pub mod ports;
 pub mod profiles;
 mod registry;
 mod scale;
 mod serial;
 mod supervise;
+mod trace;
 mod w1;
 mod wire;
 
+pub use advice::Cause;
 pub use ble::{TagFault, Unsupported};
 pub use bus::{Found, Inquiry};
 pub use config::HostConfig;

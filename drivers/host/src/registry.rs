@@ -8,16 +8,18 @@
 //! * Log lines about a device are gated: one per [`LOG_INTERVAL_MS`], with the number held back.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::advice::{Cause, Road};
 use crate::clock::{mono_ms, wall_ms};
 use crate::event::{DeviceBody, DeviceEvent};
 use crate::health::{Contact, Counters, Health, HealthState, Vital};
 use crate::pace::LogGate;
+use crate::ports;
 
 /// Raw frames kept per device.
 pub(crate) const FRAMES_MAX: usize = 32;
@@ -66,6 +68,8 @@ pub enum Way {
 /// One raw frame, for technicians.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawFrame {
+    /// Number of the frame, counted per device from 1 since the start.
+    pub number: u64,
     /// Milliseconds since boot.
     pub mono_ms: u64,
     /// Which way it went.
@@ -89,6 +93,7 @@ struct Slot {
     class: DeviceClass,
     vital: Vital,
     frames: VecDeque<RawFrame>,
+    framed: u64,
     log: LogGate,
 }
 
@@ -96,6 +101,7 @@ struct Slot {
 pub(crate) struct Registry {
     slots: BTreeMap<Arc<str>, Mutex<Slot>>,
     stop: AtomicBool,
+    plugs: AtomicU64,
 }
 
 impl Registry {
@@ -106,11 +112,22 @@ impl Registry {
                 class,
                 vital: Vital::new(now, lost_after_ms),
                 frames: VecDeque::with_capacity(FRAMES_MAX),
+                framed: 0,
                 log: LogGate::new(LOG_INTERVAL_MS),
             })
         };
         let slots = devices.map(|(id, class, lost)| (id, slot(class, lost))).collect();
-        Self { slots, stop: AtomicBool::new(false) }
+        Self { slots, stop: AtomicBool::new(false), plugs: AtomicU64::new(0) }
+    }
+
+    /// Says what leads to each device; those that are not named keep an unknown road.
+    pub(crate) fn placed(self, roads: impl Iterator<Item = (Arc<str>, Road)>) -> Self {
+        for (device, road) in roads {
+            if let Some(mut slot) = self.slot(&device) {
+                slot.vital.place(&device, road);
+            }
+        }
+        self
     }
 
     /// Asks every driver to end.
@@ -120,6 +137,11 @@ impl Registry {
 
     pub(crate) fn stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Something was plugged in.
+    pub(crate) fn plug(&self) {
+        self.plugs.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(crate) fn health(&self) -> Vec<DeviceHealth> {
@@ -132,6 +154,11 @@ impl Registry {
 
     pub(crate) fn frames(&self, device: &str) -> Option<Vec<RawFrame>> {
         self.slot(device).map(|slot| slot.frames.iter().cloned().collect())
+    }
+
+    /// What leads to a device.
+    pub(crate) fn road(&self, device: &str) -> Option<Road> {
+        self.slot(device).map(|slot| slot.vital.road().clone())
     }
 
     fn slot(&self, device: &str) -> Option<MutexGuard<'_, Slot>> {
@@ -150,11 +177,19 @@ pub(crate) struct Desk {
     events: Sender<DeviceEvent>,
     pending: VecDeque<DeviceEvent>,
     closed: bool,
+    plugs: u64,
 }
 
 impl Desk {
     pub(crate) fn new(registry: Arc<Registry>, events: Sender<DeviceEvent>) -> Self {
-        Self { registry, events, pending: VecDeque::new(), closed: false }
+        let plugs = registry.plugs.load(Ordering::Acquire);
+        Self { registry, events, pending: VecDeque::new(), closed: false, plugs }
+    }
+
+    /// Something was plugged in since this was asked last: what was missing may be there.
+    pub(crate) fn plugged(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.plugs, self.registry.plugs.load(Ordering::Acquire));
+        before != self.plugs
     }
 
     /// The driver must end: asked to, or nobody listens any more.
@@ -214,7 +249,7 @@ impl Desk {
         let now = mono_ms();
         let Some(mut slot) = self.registry.slot(device) else { return };
         let changes = slot.vital.contact(now, contact);
-        if let Contact::Malformed(reason) | Contact::Refused(reason) = contact
+        if let Contact::Malformed(reason) | Contact::Refused(reason) | Contact::SensorFault(reason) = contact
             && let Some(held_back) = slot.log.open(now)
         {
             tracing::warn!(device = &**device, held_back, "bad answer: {reason}");
@@ -237,10 +272,42 @@ impl Desk {
         }
     }
 
-    /// The port, bus or adapter of these devices cannot be used.
+    /// The port, bus or adapter of these devices cannot be used. For a serial port the present state of the machine says
+    /// whether it is unplugged or something else is wrong.
     pub(crate) fn unreachable<'a>(&mut self, devices: impl Iterator<Item = &'a Arc<str>>, reason: &str) {
+        // Devices of one driver mostly share one port, which is looked at once.
+        let mut looked: Option<(String, Option<Cause>)> = None;
         for device in devices {
-            self.contact(device, &Contact::Unreachable(reason.to_owned()));
+            let port =
+                self.registry.slot(device).and_then(|slot| slot.vital.road().port().map(str::to_owned));
+            let cause = port.and_then(|port| match &looked {
+                Some((before, cause)) if *before == port => *cause,
+                _ => {
+                    let cause = ports::fault(&port);
+                    looked = Some((port, cause));
+                    cause
+                }
+            });
+            let reason = reason.to_owned();
+            self.contact(
+                device,
+                &cause.map_or_else(
+                    || Contact::Unreachable(reason.clone()),
+                    |cause| Contact::Down(cause, reason.clone()),
+                ),
+            );
+        }
+    }
+
+    /// Nothing of these devices works any more, for a reason that is known.
+    pub(crate) fn down<'a>(
+        &mut self,
+        devices: impl Iterator<Item = &'a Arc<str>>,
+        cause: Cause,
+        reason: &str,
+    ) {
+        for device in devices {
+            self.contact(device, &Contact::Down(cause, reason.to_owned()));
         }
     }
 
@@ -261,7 +328,9 @@ impl Desk {
                 slot.frames.pop_front();
             }
             let bytes = bytes.get(..FRAME_BYTES_MAX).unwrap_or(bytes).to_vec();
-            slot.frames.push_back(RawFrame { mono_ms: mono_ms(), way, bytes });
+            slot.framed = slot.framed.saturating_add(1);
+            let number = slot.framed;
+            slot.frames.push_back(RawFrame { number, mono_ms: mono_ms(), way, bytes });
         }
     }
 
@@ -326,6 +395,8 @@ mod tests {
         let frames = desk.registry.frames("s1").unwrap();
         assert_eq!(frames.len(), FRAMES_MAX);
         assert!(frames.iter().all(|f| f.bytes.len() == FRAME_BYTES_MAX));
+        let numbers: Vec<u64> = frames.iter().map(|f| f.number).collect();
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) && numbers.last() == Some(&100));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::health::Contact;
 use crate::pace::Backoff;
 use crate::registry::{Desk, Way};
 use crate::serial::{Line, OpenPort};
-use crate::supervise::{Driver, SLICE, pause};
+use crate::supervise::{Driver, SLICE, pause, pause_for_plug};
 
 /// Bytes of one exchange kept as evidence.
 const HEARD_BYTES_MAX: usize = 256;
@@ -367,7 +367,9 @@ impl Driver for ScaleDriver {
             if let Err(reason) = outcome {
                 desk.unreachable([&self.device].into_iter(), &reason);
                 self.refuse_waiting(desk, &reason);
-                pause(desk, backoff.pause());
+                if pause_for_plug(desk, backoff.pause()) {
+                    backoff.reset();
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serialport::{ClearBuffer, DataBits, FlowControl, Parity, SerialPort, StopBits};
 
 use crate::config::ParityKind;
+use crate::ports;
 
 /// Longest wait inside one read, so that a stop is noticed.
 const READ_SLICE: Duration = Duration::from_millis(50);
@@ -16,7 +17,7 @@ const READ_SLICE: Duration = Duration::from_millis(50);
 /// Settings of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// Device path.
+    /// Port name: a path or a stable name.
     pub(crate) port: String,
     /// Bits per second.
     pub(crate) baud: u32,
@@ -29,7 +30,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn builder(&self) -> serialport::SerialPortBuilder {
+    fn builder(&self, path: &str) -> serialport::SerialPortBuilder {
         let data_bits = if self.data_bits == 7 { DataBits::Seven } else { DataBits::Eight };
         let stop_bits = if self.stop_bits == 2 { StopBits::Two } else { StopBits::One };
         let parity = match self.parity {
@@ -37,7 +38,7 @@ impl Line {
             ParityKind::Even => Parity::Even,
             ParityKind::Odd => Parity::Odd,
         };
-        serialport::new(&self.port, self.baud)
+        serialport::new(path, self.baud)
             .data_bits(data_bits)
             .parity(parity)
             .stop_bits(stop_bits)
@@ -45,9 +46,11 @@ impl Line {
             .timeout(READ_SLICE)
     }
 
-    /// Opens the port exclusively.
+    /// Opens the port exclusively. Its name is resolved anew each time, see [`crate::ports`].
     pub(crate) fn open(&self) -> Result<OpenPort, String> {
-        let port = self.builder().open().map_err(|e| format!("port {}: {e}", self.port))?;
+        let path = ports::resolve(&self.port).map_err(|fault| fault.to_string())?;
+        let port =
+            self.builder(&path.to_string_lossy()).open().map_err(|e| format!("port {}: {e}", self.port))?;
         Ok(OpenPort { name: self.port.clone(), port })
     }
 }
@@ -112,7 +115,7 @@ mod tests {
             .stop_bits(StopBits::Two)
             .flow_control(FlowControl::None)
             .timeout(READ_SLICE);
-        assert_eq!(line.builder(), expected);
+        assert_eq!(line.builder("/dev/none"), expected);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::advice::Cause;
 use crate::clock::mono_ms;
 use crate::error::HostError;
 use crate::pace::{Backoff, Budget};
@@ -46,7 +47,8 @@ pub(crate) fn spawn(
             let again = budget.spend(mono_ms());
             let verdict =
                 if again { reason } else { format!("{reason}; given up after {RESTARTS_MAX} restarts") };
-            desk.unreachable(devices.iter(), &verdict);
+            let cause = if again { Cause::DriverPanicked } else { Cause::DriverGivenUp };
+            desk.down(devices.iter(), cause, &verdict);
             devices.iter().for_each(|device| desk.count(device, |c| c.restarts += 1));
             if again {
                 pause(&mut desk, backoff.pause());
@@ -73,6 +75,19 @@ pub(crate) fn pause(desk: &mut Desk, time: Duration) {
         }
         std::thread::sleep(left.min(SLICE));
     }
+}
+
+/// [`pause`] before a port is tried again; ends early, with true, when something is plugged in.
+pub(crate) fn pause_for_plug(desk: &mut Desk, time: Duration) -> bool {
+    let until = Instant::now() + time;
+    while !desk.stopping() && !desk.plugged() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        pause(desk, left.min(SLICE));
+    }
+    !desk.stopping()
 }
 
 /// Results that wait are delivered even after the driver ended, as long as somebody listens and no stop was asked.
@@ -113,9 +128,23 @@ mod tests {
         let thread = spawn("test", vec![id], Panics, desk).unwrap();
         let event = rx.blocking_recv().unwrap();
         let DeviceBody::Health(health) = event.body else { panic!("expected health") };
-        assert_eq!(health.state, HealthState::Failed);
+        assert_eq!((health.state, health.cause), (HealthState::Failed, Some(Cause::DriverPanicked)));
         assert!(health.reason.contains("broken on purpose"), "{}", health.reason);
         registry.ask_stop();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_plug_ends_a_pause_and_is_not_missed_before_it() {
+        let id: Arc<str> = Arc::from("d");
+        let registry = Arc::new(Registry::new([(id, DeviceClass::Scale, 1_000)].into_iter()));
+        let (tx, _rx) = mpsc::channel(16);
+        let mut desk = Desk::new(registry.clone(), tx);
+        assert!(!pause_for_plug(&mut desk, Duration::ZERO), "nothing was plugged in");
+        registry.plug();
+        assert!(pause_for_plug(&mut desk, Duration::from_secs(3_600)), "plugged before the pause");
+        let plugger = std::thread::spawn(move || registry.plug());
+        assert!(pause_for_plug(&mut desk, Duration::from_secs(3_600)), "plugged during the pause");
+        plugger.join().unwrap();
     }
 }

@@ -158,7 +158,7 @@ fn contact(fault: Fault) -> Contact {
         Fault::CrcNo(_) | Fault::AllZero | Fault::Foreign(_) | Fault::Malformed(_) => {
             Contact::Malformed(fault.to_string())
         }
-        Fault::PowerOn85 | Fault::OutOfRange(_) => Contact::Refused(fault.to_string()),
+        Fault::PowerOn85 | Fault::OutOfRange(_) => Contact::SensorFault(fault.to_string()),
     }
 }
 

@@ -15,6 +15,7 @@
 //! | [`radio`] | the air between thousands of tags and their adapters |
 //! | [`mod@i2c`] | temperature and humidity chips on one I2C bus |
 //! | [`advert`] | sensor that advertises, in every format that is read |
+//! | [`transcript`] | any device, as it was recorded |
 //! | [`rng`] | the seeded generator |
 
 pub mod advert;
@@ -30,6 +31,7 @@ pub mod scale;
 pub mod steamer;
 pub mod tag;
 pub mod thermal;
+pub mod transcript;
 
 pub use advert::{AdvertFaults, AdvertSim};
 pub use cabinet::{CabinetConfig, CabinetMap, CabinetSim};

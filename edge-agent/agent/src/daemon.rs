@@ -196,6 +196,11 @@ impl Daemon {
         }
     }
 
+    /// The present moment on both clocks.
+    pub fn moment(&self) -> crate::troubles::Now {
+        crate::troubles::Now { mono_ms: self.clock.mono_ms(), wall_ms: self.clock.wall_ms() }
+    }
+
     /// Why the daemon is not entirely well, one line each.
     pub fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();

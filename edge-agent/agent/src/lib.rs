@@ -34,3 +34,4 @@ pub mod settle;
 pub mod space;
 pub mod statements;
 pub mod takeover;
+pub mod troubles;

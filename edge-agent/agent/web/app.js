@@ -101,6 +101,19 @@ function drawHead(status) {
     make("div", { children: [make("dt", { text: name }), make("dd", { text: value })] })));
 }
 
+/** Which device, since when, why, and what to do; gone when everything works. */
+function drawTroubles(status) {
+  const troubles = status.troubles ?? [];
+  byId("hands").hidden = troubles.length === 0;
+  const names = (trouble) => trouble.devices.join(", ") +
+    (trouble.count > trouble.devices.length ? ` and ${trouble.count - trouble.devices.length} more` : "");
+  const since = (trouble) => (isNumber(trouble.since_ms)
+    ? `${time(trouble.since_ms)} (${duration((status.now_ms - trouble.since_ms) / 1000)})` : "–");
+  place("troubles", table(["Device", "State", "Since", "Why", "What to do"], troubles.map((trouble) => [
+    names(trouble), word(trouble.state), since(trouble), `${trouble.cause}: ${trouble.reason}`, trouble.advice,
+  ]), "Everything works."), troubles.length + (status.more_troubles ?? 0));
+}
+
 const count = (devices) => `${devices.filter((device) => device.state === "ok").length} of ${devices.length} ok`;
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -246,6 +259,7 @@ async function round() {
     const [status, devices, alarms, batches, stock, sync] = answers;
     await refreshCurves(devices.devices, stop.signal);
     drawHead(status);
+    drawTroubles(status);
     drawAlarms(alarms.alarms);
     drawDevices(devices.devices, alarms.alarms);
     drawBatches(batches.batches);

@@ -8,6 +8,7 @@ named! {
     Status = "status";
     Devices = "devices";
     DeviceDetail = "device";
+    Frames = "frames";
     Events = "events";
     Stock = "stock";
     Sync = "sync";
@@ -30,6 +31,12 @@ pub struct Status {
     pub state: String,
     /// Why degraded, one line each.
     pub reasons: Vec<String>,
+    /// What needs a hand, headquarters first, then what broke last.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
+    /// Troubles that are not listed.
+    #[serde(default)]
+    pub more_troubles: u32,
     /// Version of the daemon.
     pub software: String,
     /// Seconds since the daemon started.
@@ -48,6 +55,28 @@ pub struct Status {
     pub sync: SyncBrief,
     /// Ledger in brief.
     pub ledger: LedgerBrief,
+}
+
+/// One thing that needs a hand: one cable, one device, one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The devices concerned, at most eight; `headquarters` for the way to HQ.
+    pub devices: Vec<String>,
+    /// How many devices are concerned.
+    pub count: u32,
+    /// `scale`, `cabinet`, `tag`, `steamer` or `hq`.
+    pub class: String,
+    /// `degraded`, `lost` or `failed`.
+    pub state: String,
+    /// When the first of them worked last.
+    #[serde(default)]
+    pub since_ms: Option<i64>,
+    /// Why, for programs: `port-missing`, `mute`, `noise`, …
+    pub cause: String,
+    /// Why, as the driver saw it.
+    pub reason: String,
+    /// What to do.
+    pub advice: String,
 }
 
 /// Devices of a class.
@@ -128,6 +157,15 @@ pub struct Device {
     /// Why, when not ok.
     #[serde(default)]
     pub reason: String,
+    /// Why, for programs; empty when ok.
+    #[serde(default)]
+    pub cause: String,
+    /// What to do; empty when ok.
+    #[serde(default)]
+    pub advice: String,
+    /// When it worked last, when not ok.
+    #[serde(default)]
+    pub since_ms: Option<i64>,
     /// Last answer or advertisement.
     #[serde(default)]
     pub last_seen_ms: Option<i64>,
@@ -212,6 +250,40 @@ pub struct DeviceDetail {
     /// Last raw frames, hexadecimal, newest last.
     #[serde(default)]
     pub frames: Vec<String>,
+}
+
+/// `GET /v1/devices/{id}/frames?after=`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frames {
+    /// The device.
+    pub device: String,
+    /// How it is connected.
+    pub connection: String,
+    /// `serial`, `modbus-rtu`, `modbus-tcp`, `w1`, `ble` or `unknown`.
+    pub wire: String,
+    /// Version of the daemon.
+    pub software: String,
+    /// The frames, oldest first.
+    pub frames: Vec<Frame>,
+    /// Number of the last frame: the next question's `after`.
+    pub next: u64,
+    /// Frames after `after` that are not kept any more.
+    pub missed: u64,
+}
+
+/// One raw frame of a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Counted per device from 1.
+    pub number: u64,
+    /// Milliseconds since boot.
+    pub mono_ms: u64,
+    /// `>` to the device, `<` from it.
+    pub way: String,
+    /// Its bytes.
+    pub hex: String,
+    /// What it says.
+    pub text: String,
 }
 
 /// `GET /v1/events?after=&limit=`.

@@ -143,6 +143,25 @@ pub(crate) enum DeviceCommand {
         /// Its id
         id: String,
     },
+    /// Its frames as they come, in hex and in words, until Ctrl-C
+    Trace {
+        /// Its id
+        id: String,
+        /// For how long
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        seconds: Option<u64>,
+    },
+    /// Writes its frames to a file that the simulators can play as the far end
+    Record {
+        /// Its id
+        id: String,
+        /// For how long; Ctrl-C ends it earlier
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        seconds: u64,
+        /// The file, which must not exist
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 /// Which samples, and how.

@@ -1,5 +1,6 @@
 //! One command: what is asked, what is printed, how it ends.
 
+mod frames;
 mod shared;
 mod preview;
 mod tags;
@@ -150,6 +151,8 @@ impl Session {
                     self.client.post(&format!("/v1/devices/{}/probe", segment(id)), &Empty {}, None).await?;
                 self.print(&reply, |probe: &edge_api::DeviceProbe| show::probe(probe, color))?;
             }
+            DeviceCommand::Trace { id, seconds } => return self.trace(id, *seconds).await,
+            DeviceCommand::Record { id, seconds, out } => return self.record(id, *seconds, out).await,
         }
         Ok(Exit::Ok)
     }

@@ -3,8 +3,8 @@
 use crate::table::{Table, Tone, clean, paint};
 use crate::text::{ago, bytes, celsius, duration, milli, money, utc};
 use edge_api::{
-    Alarms, Batches, Conflicts, Device, DeviceDetail, DeviceReading, Doctor, Events, Status, Stock, Sync,
-    Verify,
+    Alarms, Batches, Conflicts, Device, DeviceDetail, DeviceReading, Doctor, Events, Frame, Status, Stock,
+    Sync, Trouble, Verify,
 };
 use std::fmt::Write;
 
@@ -86,6 +86,7 @@ pub(crate) fn status(status: &Status, color: bool) -> String {
             paint(&format!("salvaged at start; evidence in {}", clean(evidence)), Tone::Bad, color)
         );
     }
+    text.push_str(&hands(&status.troubles, status.more_troubles, status.now_ms, color));
     text.push('\n');
     let mut table = Table::new(&["DEVICES", ">CONFIGURED", ">SEEN", ">OK", ">DEGRADED", ">LOST"]);
     for (class, count) in &status.devices {
@@ -95,6 +96,35 @@ pub(crate) fn status(status: &Status, color: bool) -> String {
         table.row([class.clone(), configured, seen, ok, degraded, lost]);
     }
     text + &table.draw(color, "No devices configured.")
+}
+
+/// What needs a hand: which device, since when, why, and what to do.
+fn hands(troubles: &[Trouble], more: u32, now_ms: i64, color: bool) -> String {
+    let mut text = String::new();
+    for trouble in troubles {
+        let named = u32::try_from(trouble.devices.len()).unwrap_or(u32::MAX);
+        let others = match trouble.count.saturating_sub(named) {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        let since = trouble.since_ms.map_or_else(
+            || "since the start".to_owned(),
+            |ms| format!("since {} ({})", utc(ms), ago(ms, now_ms)),
+        );
+        line!(
+            text,
+            "{} {}{others}: {} {since}",
+            paint("!", Tone::Bad, color),
+            clean(&trouble.devices.join(", ")),
+            word(&trouble.state, color)
+        );
+        line!(text, "    why   {}: {}", clean(&trouble.cause), clean(&trouble.reason));
+        line!(text, "    do    {}", clean(&trouble.advice));
+    }
+    if more > 0 {
+        line!(text, "! {more} more: edgectl device list --bad");
+    }
+    text
 }
 
 /// A reading in a few words.
@@ -124,7 +154,16 @@ fn reading(reading: &DeviceReading) -> String {
 
 /// `edgectl device list`.
 pub(crate) fn devices<'a>(devices: impl Iterator<Item = &'a Device>, color: bool) -> String {
-    let mut table = Table::new(&["ID", "CLASS", "STATE", "READING", "LAST SEEN", "REASON"]);
+    let mut table = Table::new(&[
+        "ID",
+        "CLASS",
+        "STATE",
+        "READING",
+        "LAST SEEN",
+        "TROUBLE SINCE",
+        "REASON",
+        "WHAT TO DO",
+    ]);
     for device in devices {
         let read = device.reading.as_ref().map(reading).unwrap_or_default();
         let seen = device.last_seen_ms.map_or_else(|| "never".to_owned(), utc);
@@ -134,7 +173,9 @@ pub(crate) fn devices<'a>(devices: impl Iterator<Item = &'a Device>, color: bool
             device.state.clone(),
             read,
             seen,
+            device.since_ms.filter(|_| device.state != "ok").map(utc).unwrap_or_default(),
             device.reason.clone(),
+            device.advice.clone(),
         ]);
     }
     table.draw(color, "No such devices.")
@@ -142,8 +183,10 @@ pub(crate) fn devices<'a>(devices: impl Iterator<Item = &'a Device>, color: bool
 
 /// Devices that are not ok, for `watch`.
 pub(crate) fn troubles<'a>(devices: impl Iterator<Item = &'a Device>, color: bool) -> String {
-    let mut table = Table::new(&["DEVICE", "STATE", "REASON"]);
-    devices.for_each(|device| table.row([device.id.clone(), device.state.clone(), device.reason.clone()]));
+    let mut table = Table::new(&["DEVICE", "STATE", "REASON", "WHAT TO DO"]);
+    devices.for_each(|device| {
+        table.row([device.id.clone(), device.state.clone(), device.reason.clone(), device.advice.clone()]);
+    });
     table.draw(color, "Every device is ok.")
 }
 
@@ -154,6 +197,11 @@ pub(crate) fn device(detail: &DeviceDetail, color: bool) -> String {
     line!(text, "{}   {}   {}", clean(&device.id), clean(&device.class), word(&device.state, color));
     if !device.reason.is_empty() {
         line!(text, "Reason      {}", clean(&device.reason));
+    }
+    if !device.cause.is_empty() {
+        line!(text, "Cause       {}", clean(&device.cause));
+        line!(text, "Since       {}", device.since_ms.map_or_else(|| "the start".to_owned(), utc));
+        line!(text, "What to do  {}", clean(&device.advice));
     }
     line!(text, "Connection  {}", clean(&detail.connection));
     line!(text, "Last seen   {}", device.last_seen_ms.map_or_else(|| "never".to_owned(), utc));
@@ -170,6 +218,14 @@ pub(crate) fn device(detail: &DeviceDetail, color: bool) -> String {
         line!(text, "  {}", clean(frame));
     }
     text
+}
+
+/// One line of `edgectl device trace`.
+pub(crate) fn frame(frame: &Frame, begun_ms: u64, color: bool) -> String {
+    let at = frame.mono_ms.saturating_sub(begun_ms);
+    let tone = if frame.way == ">" { Tone::Faint } else { Tone::Plain };
+    let text = format!("{} {}   {}", clean(&frame.way), clean(&frame.hex), clean(&frame.text));
+    format!("{:>6}.{:03} {}\n", at / 1000, at % 1000, paint(&text, tone, color))
 }
 
 /// `edgectl event tail`.

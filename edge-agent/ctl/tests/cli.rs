@@ -3,9 +3,9 @@
 
 use edge_api::{
     Alarm, AlarmCount, Alarms, Answer, BatchRow, Batches, Check, ClassCount, Device, DeviceDetail,
-    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, HeldRise, IntervalRow, LedgerBrief,
-    Named, Preview, SampleRow, Samples, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TagPlan, TagRow,
-    Tags, TagsBlocked, Verify,
+    DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, Frame, Frames, HeldRise, IntervalRow,
+    LedgerBrief, Named, Preview, SampleRow, Samples, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TagPlan,
+    TagRow, Tags, TagsBlocked, Trouble, Verify,
 };
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -94,6 +94,8 @@ fn status(state: &str) -> Status {
         store: 7,
         state: state.into(),
         reasons: if state == "ok" { vec![] } else { vec!["cabinet-3 is lost".into()] },
+        troubles: if state == "ok" { vec![] } else { vec![trouble()] },
+        more_troubles: 0,
         software: "0.1.0".into(),
         uptime_s: 3_700,
         now_ms: 1_800_000_000_000,
@@ -113,6 +115,19 @@ fn status(state: &str) -> Status {
     }
 }
 
+fn trouble() -> Trouble {
+    Trouble {
+        devices: vec!["scale-2".into(), "scale-3".into()],
+        count: 11,
+        class: "scale".into(),
+        state: "failed".into(),
+        since_ms: Some(1_799_999_880_000),
+        cause: "port-missing".into(),
+        reason: "port /dev/x: No such file".into(),
+        advice: "check the USB cable \u{1b}[31mof scale-2".into(),
+    }
+}
+
 fn cabinet(state: &str) -> Device {
     let reading = DeviceReading::Cabinet {
         temperature_mc: Some(4_250),
@@ -126,6 +141,9 @@ fn cabinet(state: &str) -> Device {
         class: "cabinet".into(),
         state: state.into(),
         reason: String::new(),
+        cause: String::new(),
+        advice: String::new(),
+        since_ms: None,
         last_seen_ms: Some(0),
         reading: Some(reading),
     }
@@ -160,7 +178,84 @@ fn status_is_one_screen_and_tells_degraded_by_its_exit_code() {
     let canned = Canned::one("GET /v1/status", status("degraded"));
     let output = edgectl(&canned.socket, &["status"]);
     assert_eq!(output.status.code(), Some(5));
-    assert!(text(&output.stdout).contains("cabinet-3 is lost"));
+    let screen = text(&output.stdout);
+    assert!(screen.contains("cabinet-3 is lost"));
+    for part in [
+        "! scale-2, scale-3 and 9 more: failed since 2027-01-15 07:58:00Z (2 min 0 s ago)",
+        "why   port-missing: port /dev/x: No such file",
+        "do    check the USB cable  [31mof scale-2",
+    ] {
+        assert!(screen.contains(part), "'{part}' in\n{screen}");
+    }
+}
+
+/// The frames that the canned daemon gives to every question.
+fn frames(missed: u64) -> Frames {
+    let frame = |number, mono_ms, way: &str, hex: &str, said: &str| Frame {
+        number,
+        mono_ms,
+        way: way.into(),
+        hex: hex.into(),
+        text: said.into(),
+    };
+    Frames {
+        device: "scale-2".into(),
+        connection: "toledo-8217 /dev/x 9600 baud".into(),
+        wire: "serial".into(),
+        software: "0.1.0".into(),
+        frames: vec![
+            frame(7, 5_000, ">", "57 0D", "W<CR>"),
+            frame(8, 5_012, "<", "02 3F 44 0D", "<STX>?D<CR>"),
+        ],
+        next: 8,
+        missed,
+    }
+}
+
+#[test]
+fn frames_are_traced_and_recorded() {
+    let first = Frames { frames: vec![], ..frames(99) };
+    let routes = |missed| {
+        [
+            ("GET /v1/devices/scale-2/frames".to_owned(), (200, json(first.clone()))),
+            ("GET /v1/devices/scale-2/frames?after=8".to_owned(), (200, json(frames(missed)))),
+        ]
+    };
+    let canned = Canned::new(routes(0).into());
+    let output = edgectl(&canned.socket, &["device", "trace", "scale-2", "--seconds", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let screen = text(&output.stdout);
+    assert!(
+        screen.starts_with("     0.000 > 57 0D   W<CR>\n     0.012 < 02 3F 44 0D   <STX>?D<CR>\n"),
+        "{screen}"
+    );
+    assert!(!screen.contains("missed"), "what was before the beginning is not missed");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("scale.transcript");
+    let record = |file: &std::path::Path| {
+        let out = file.to_str().unwrap();
+        edgectl(&canned.socket, &["device", "record", "scale-2", "--seconds", "1", "--out", out])
+    };
+    let output = record(&file);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("0 missed"), "{}", text(&output.stdout));
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.starts_with("steelyard-transcript 1\ndevice scale-2\n"), "{written}");
+    assert!(
+        written.contains("\nwire serial\n") && written.contains("\n0 > 57 0D\n12 < 02 3F 44 0D\n"),
+        "{written}"
+    );
+    assert_eq!(record(&file).status.code(), Some(1), "an existing file is not written over");
+
+    let canned = Canned::new(routes(3).into());
+    let gaps = folder.path().join("gaps.transcript");
+    let out = gaps.to_str().unwrap();
+    let output =
+        edgectl(&canned.socket, &["--json", "device", "record", "scale-2", "--seconds", "1", "--out", out]);
+    let said: serde_json::Value = serde_json::from_str(text(&output.stdout)).unwrap();
+    assert!(said["missed"].as_u64().unwrap() >= 3 && said["frames"].as_u64().unwrap() >= 2, "{said}");
+    assert!(std::fs::read_to_string(&gaps).unwrap().contains("\nmissed 3\n"));
 }
 
 #[test]

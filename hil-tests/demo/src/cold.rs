@@ -1,6 +1,7 @@
 //! Cold cabinets: forty of them, on Modbus TCP, on a serial bus and on 1-Wire, and the excursions that the script puts
 //! them through.
 
+use crate::kitchen::serve;
 use crate::random::Random;
 use crate::tills::{Shop, locked};
 use anyhow::{Context, Result};
@@ -12,6 +13,7 @@ use hil_rig::http;
 use hil_rig::modbus_tcp::ModbusTcp;
 use hil_rig::pty::FarEnd;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -52,10 +54,14 @@ pub(crate) enum Address {
 /// Every cabinet.
 pub(crate) struct Cold {
     tcp: Arc<Mutex<ModbusSim>>,
-    _server: ModbusTcp,
+    port: u16,
+    server: Mutex<Option<ModbusTcp>>,
     line: Arc<Mutex<ModbusSim>>,
-    _far_end: FarEnd,
+    link: PathBuf,
+    far_end: Mutex<Option<FarEnd>>,
     probes: Arc<Mutex<Vec<CabinetSim>>>,
+    tree: PathBuf,
+    unplugged: Arc<Mutex<BTreeSet<u8>>>,
     writer: JoinHandle<()>,
 }
 
@@ -96,24 +102,74 @@ impl Cold {
             tcp.add_cabinet(unit, CabinetSim::new(config, 0));
         }
         let tcp = Arc::new(Mutex::new(tcp));
-        let server = ModbusTcp::start(port, Arc::clone(&tcp)).await.context("serve the cabinets")?;
-
         let mut bus = ModbusSim::new(seed.wrapping_add(1));
         for unit in 1..=ON_SERIAL {
             bus.add_cabinet(unit, CabinetSim::new(config, 0));
         }
         let line = Arc::new(Mutex::new(bus));
+        let probes = (0..ON_W1).map(|_| CabinetSim::new(config, 0)).collect();
+        let probes = Arc::new(Mutex::new(probes));
+        let unplugged = Arc::new(Mutex::new(BTreeSet::new()));
+        write_probes(tree, &probes, &unplugged).context("write the 1-Wire tree")?;
+        let writer = tokio::spawn(keep_probes(tree.to_owned(), Arc::clone(&probes), Arc::clone(&unplugged)));
+        let cold = Self {
+            tcp,
+            port,
+            server: Mutex::new(None),
+            line,
+            link: link.to_owned(),
+            far_end: Mutex::new(None),
+            probes,
+            tree: tree.to_owned(),
+            unplugged,
+            writer,
+        };
+        cold.plug_gateway().await?;
+        cold.plug_line()?;
+        Ok(cold)
+    }
+
+    /// Pulls the gateway's network cable.
+    pub(crate) fn unplug_gateway(&self) {
+        locked(&self.server).take();
+    }
+
+    /// Plugs it in.
+    pub(crate) async fn plug_gateway(&self) -> Result<()> {
+        let server = serve(self.port, &self.tcp).await.context("serve the cabinets")?;
+        *locked(&self.server) = Some(server);
+        Ok(())
+    }
+
+    /// Pulls the cable of the serial bus's adapter.
+    pub(crate) fn unplug_line(&self) {
+        locked(&self.far_end).take();
+    }
+
+    /// Plugs it in.
+    pub(crate) fn plug_line(&self) -> Result<()> {
         let step = |bus: &mut ModbusSim, _: u64, bytes: &[u8]| {
             let answers = bus.receive_rtu(bytes, now_ms());
             answers.into_iter().flat_map(|answer| answer.bytes).collect()
         };
-        let far_end = FarEnd::plug(link, Arc::clone(&line), step).context("plug in the serial bus")?;
+        let far_end =
+            FarEnd::plug(&self.link, Arc::clone(&self.line), step).context("plug in the serial bus")?;
+        *locked(&self.far_end) = Some(far_end);
+        Ok(())
+    }
 
-        let probes = (0..ON_W1).map(|_| CabinetSim::new(config, 0)).collect();
-        let probes = Arc::new(Mutex::new(probes));
-        write_probes(tree, &probes).context("write the 1-Wire tree")?;
-        let writer = tokio::spawn(keep_probes(tree.to_owned(), Arc::clone(&probes)));
-        Ok(Self { tcp, _server: server, line, _far_end: far_end, probes, writer })
+    /// Takes a probe off the 1-Wire bus.
+    pub(crate) fn unplug_probe(&self, probe: u8) {
+        // Under the lock, so that the writer does not put the folder back.
+        let mut unplugged = locked(&self.unplugged);
+        unplugged.insert(probe);
+        // A folder that is gone already is what is wanted.
+        drop(std::fs::remove_dir_all(self.tree.join(sensor(probe))));
+    }
+
+    /// Puts it back.
+    pub(crate) fn plug_probe(&self, probe: u8) {
+        locked(&self.unplugged).remove(&probe);
     }
 
     fn with(&self, index: u8, act: impl FnOnce(&mut CabinetSim, u64)) {
@@ -165,7 +221,7 @@ impl Cold {
     }
 
     /// Makes a controller answer nothing, or answer again; false for a probe, which cannot be mute.
-    fn set_mute(&self, index: u8, mute: bool) -> bool {
+    pub(crate) fn set_mute(&self, index: u8, mute: bool) -> bool {
         let faults = UnitFaults { mute, ..UnitFaults::default() };
         match address(index) {
             Address::Net(unit) => locked(&self.tcp).set_faults(unit, faults),
@@ -204,18 +260,27 @@ impl Drop for Cold {
 }
 
 /// Keeps the 1-Wire tree as warm as its probes.
-async fn keep_probes(tree: PathBuf, probes: Arc<Mutex<Vec<CabinetSim>>>) {
+async fn keep_probes(
+    tree: PathBuf,
+    probes: Arc<Mutex<Vec<CabinetSim>>>,
+    unplugged: Arc<Mutex<BTreeSet<u8>>>,
+) {
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
         tick.tick().await;
         // A tree that cannot be written shows as a lost probe, which the oracle sees.
-        drop(write_probes(&tree, &probes));
+        drop(write_probes(&tree, &probes, &unplugged));
     }
 }
 
-fn write_probes(tree: &Path, probes: &Mutex<Vec<CabinetSim>>) -> std::io::Result<()> {
+fn write_probes(
+    tree: &Path,
+    probes: &Mutex<Vec<CabinetSim>>,
+    unplugged: &Mutex<BTreeSet<u8>>,
+) -> std::io::Result<()> {
     let mut probes = locked(probes);
-    for (index, probe) in (0_u8..).zip(probes.iter_mut()) {
+    let unplugged = locked(unplugged);
+    for (index, probe) in (0_u8..).zip(probes.iter_mut()).filter(|(index, _)| !unplugged.contains(index)) {
         let folder = tree.join(sensor(index));
         std::fs::create_dir_all(&folder)?;
         let text = w1_slave(probe.temperature(now_ms()));

@@ -10,7 +10,7 @@ use hil_rig::clock::now_ms;
 use hil_rig::http;
 use hil_rig::pty::FarEnd;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -25,16 +25,38 @@ const LOAD_MIN_G: i64 = 20 * INTERVAL_G;
 /// How long a customer waits for the scale: longer than any outage of the day.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The serial line of a scale: its plug can be pulled while the scale stays as it is.
+pub(crate) struct Line {
+    link: PathBuf,
+    scale: Arc<Mutex<ScaleSim>>,
+    far_end: Mutex<Option<FarEnd>>,
+}
+
+impl Line {
+    /// Pulls the plug.
+    pub(crate) fn unplug(&self) {
+        locked(&self.far_end).take();
+    }
+
+    /// Plugs it in.
+    pub(crate) fn plug(&self) -> Result<()> {
+        let step = |scale: &mut ScaleSim, _: u64, bytes: &[u8]| scale.receive(bytes, now_ms());
+        let far_end = FarEnd::plug(&self.link, Arc::clone(&self.scale), step).context("plug in a scale")?;
+        *locked(&self.far_end) = Some(far_end);
+        Ok(())
+    }
+}
+
 /// A scale on a serial line, and the customer before it.
 pub(crate) struct Platform {
     id: String,
     scale: Arc<Mutex<ScaleSim>>,
-    _far_end: FarEnd,
+    line: Arc<Line>,
 }
 
 impl Platform {
-    /// Plugs scale number `number` in at `link`. Its line is a little noisy.
-    pub(crate) fn plug(number: u64, link: &Path) -> Result<Self> {
+    /// Plugs scale number `number` in at `link`. Its line is a little noisy unless it is to be quiet.
+    pub(crate) fn plug(number: u64, link: &Path, quiet: bool) -> Result<Self> {
         let config = ScaleConfig {
             seed: number,
             interval_g: INTERVAL_G,
@@ -43,16 +65,23 @@ impl Platform {
             ..ScaleConfig::default()
         };
         let mut sim = ScaleSim::new(config);
-        sim.set_faults(ScaleFaults {
-            garbage_permille: 5,
-            wrong_parity_permille: 10,
-            truncated_permille: 10,
-            ..ScaleFaults::default()
-        });
+        if !quiet {
+            sim.set_faults(ScaleFaults {
+                garbage_permille: 5,
+                wrong_parity_permille: 10,
+                truncated_permille: 10,
+                ..ScaleFaults::default()
+            });
+        }
         let scale = Arc::new(Mutex::new(sim));
-        let step = |scale: &mut ScaleSim, _: u64, bytes: &[u8]| scale.receive(bytes, now_ms());
-        let far_end = FarEnd::plug(link, Arc::clone(&scale), step).context("plug in a scale")?;
-        Ok(Self { id: format!("scale-{number}"), scale, _far_end: far_end })
+        let line = Line { link: link.to_owned(), scale: Arc::clone(&scale), far_end: Mutex::new(None) };
+        line.plug()?;
+        Ok(Self { id: format!("scale-{number}"), scale, line: Arc::new(line) })
+    }
+
+    /// Its line.
+    pub(crate) fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line)
     }
 
     fn place(&self, grams: i64) {

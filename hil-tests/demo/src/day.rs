@@ -88,7 +88,7 @@ pub async fn interactive(options: Options) -> Result<bool> {
 }
 
 /// Ctrl-C or SIGTERM.
-async fn interrupted() -> Result<()> {
+pub(crate) async fn interrupted() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     tokio::select! {

@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::tills::{Shop, locked, ticket_body};
 use anyhow::{Context, Result, bail};
 use drv_sim::steamer::SteamerConfig;
-use drv_sim::{ModbusSim, SteamerSim};
+use drv_sim::{ModbusSim, SteamerSim, UnitFaults};
 use hil_rig::clock::now_ms;
 use hil_rig::http;
 use hil_rig::modbus_tcp::ModbusTcp;
@@ -30,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The steamers on their bus.
 pub(crate) struct Kitchen {
     bus: Arc<Mutex<ModbusSim>>,
-    _server: ModbusTcp,
+    port: u16,
+    server: Mutex<Option<ModbusTcp>>,
 }
 
 /// Name of a steamer, counted from 0.
@@ -41,6 +42,19 @@ pub(crate) fn name(index: u8) -> String {
 /// First unit of a steamer; each takes three.
 pub(crate) fn unit(index: u8) -> u8 {
     1 + index * 3
+}
+
+/// Serves a bus on a port that was served before: whoever had it may still be letting go.
+pub(crate) async fn serve(port: u16, bus: &Arc<Mutex<ModbusSim>>) -> Result<ModbusTcp> {
+    let started = Instant::now();
+    loop {
+        match ModbusTcp::start(port, Arc::clone(bus)).await {
+            Err(_) if started.elapsed() < Duration::from_secs(10) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            served => return served.with_context(|| format!("port {port}")),
+        }
+    }
 }
 
 impl Kitchen {
@@ -57,8 +71,29 @@ impl Kitchen {
             bus.add_steamer(unit(index), SteamerSim::new(config, 0));
         }
         let bus = Arc::new(Mutex::new(bus));
-        let server = ModbusTcp::start(port, Arc::clone(&bus)).await.context("serve the steamers")?;
-        Ok(Self { bus, _server: server })
+        let kitchen = Self { bus, port, server: Mutex::new(None) };
+        kitchen.plug_gateway().await?;
+        Ok(kitchen)
+    }
+
+    /// Pulls the gateway's network cable.
+    pub(crate) fn unplug_gateway(&self) {
+        locked(&self.server).take();
+    }
+
+    /// Plugs it in.
+    pub(crate) async fn plug_gateway(&self) -> Result<()> {
+        let server = serve(self.port, &self.bus).await.context("serve the steamers")?;
+        *locked(&self.server) = Some(server);
+        Ok(())
+    }
+
+    /// Takes the wires off steamer `index`, or puts them back.
+    pub(crate) fn set_mute(&self, index: u8, mute: bool) {
+        let mut bus = locked(&self.bus);
+        for unit in unit(index)..unit(index) + 3 {
+            bus.set_faults(unit, UnitFaults { mute, ..UnitFaults::default() });
+        }
     }
 
     /// Programs that steamer `index` really started and finished.

@@ -74,7 +74,10 @@ pub(crate) fn tag_sku(index: u16) -> u64 {
 }
 
 /// The configuration file.
-pub(crate) fn config(places: &Places, devices: &Devices) -> Result<String> {
+///
+/// `patient`: a busy machine is not taken for a silent device.
+pub(crate) fn config(places: &Places, devices: &Devices, patient: bool) -> Result<String> {
+    let patience = if patient { "lost_after_ms = 5000\n" } else { "" };
     let mut text = String::new();
     head(&mut text, places, devices)?;
     buses(&mut text, devices)?;
@@ -82,7 +85,7 @@ pub(crate) fn config(places: &Places, devices: &Devices) -> Result<String> {
         writeln!(
             text,
             "[[scale]]\nid = \"scale-{number}\"\nprotocol = \"toledo-8217\"\nport = \"{}\"\nbaud = 9600\n\
-             interval_g = {}\ncapacity_g = {}\npoll_ms = 200\n",
+             interval_g = {}\ncapacity_g = {}\npoll_ms = 200\n{patience}",
             devices.scale_port(number).display(),
             customers::INTERVAL_G,
             customers::CAPACITY_G
@@ -94,7 +97,7 @@ pub(crate) fn config(places: &Places, devices: &Devices) -> Result<String> {
     for index in 0..kitchen::STEAMERS {
         writeln!(
             text,
-            "[[steamer]]\nid = \"{}\"\nbus = \"steam\"\nunit = {}\nprofile = \"steamer-e5cc\"\npoll_ms = 500\n",
+            "[[steamer]]\nid = \"{}\"\nbus = \"steam\"\nunit = {}\nprofile = \"steamer-e5cc\"\npoll_ms = 500\n{patience}",
             kitchen::name(index),
             kitchen::unit(index)
         )?;

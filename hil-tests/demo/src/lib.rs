@@ -2,6 +2,7 @@
 //!
 //! Index
 //! * [`day`] — one scripted day and its verdict; [`interactive`] — the same store until Ctrl-C
+//! * [`chaos()`] — cables pulled one after the other, and what the store must say; [`interactive_chaos`] — for a person to watch
 //! * [`crash`] — SIGKILL of the agent at random instants under till load
 //! * `stage` — everything started; `layout`, `catalogue` — what the store is; `programs` — the real programs
 //! * `tills`, `customers`, `cold`, `kitchen`, `shelf`, `office` — who acts in it
@@ -15,6 +16,7 @@ pub mod crash;
 
 mod books;
 mod catalogue;
+mod chaos;
 mod cold;
 mod customers;
 mod day;
@@ -30,6 +32,7 @@ mod shelf;
 mod stage;
 mod tills;
 
+pub use chaos::{chaos, interactive_chaos};
 pub use day::{day, interactive};
 
 use std::path::PathBuf;
@@ -41,6 +44,8 @@ pub struct Options {
     pub seed: u64,
     /// Only the closing JSON line on standard output.
     pub json: bool,
+    /// Quiet lines and patient devices: whatever is not well was pulled.
+    pub quiet: bool,
     /// Folder with the programs under test.
     pub programs: PathBuf,
     /// Folder with the device profiles.

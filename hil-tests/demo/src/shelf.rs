@@ -32,7 +32,7 @@ pub(crate) struct Shelf {
     tags: Vec<Arc<Mutex<TagSim>>>,
     shown: Arc<Mutex<Vec<Shown>>>,
     watch: JoinHandle<()>,
-    _bluez: FakeBluez,
+    bluez: Option<FakeBluez>,
     bus: PrivateBus,
 }
 
@@ -42,14 +42,26 @@ impl Shelf {
         let bus = PrivateBus::start(folder).await?;
         let model = Model::find(TAG_MODEL).context("the tags' model is unknown")?;
         let tags: Vec<_> = (0..TAGS).map(|index| Arc::new(Mutex::new(tag(model, index, seed)))).collect();
-        let air = (0..TAGS)
-            .zip(&tags)
-            .map(|(index, tag)| FakeTag { address: tag_address(index), tag: Arc::clone(tag) })
-            .collect();
-        let bluez = FakeBluez::start(&bus.address(), air, Duration::from_secs(2)).await?;
         let shown = Arc::new(Mutex::new(vec![Shown::new(); tags.len()]));
         let watch = tokio::spawn(look(tags.clone(), Arc::clone(&shown)));
-        Ok(Self { tags, shown, watch, _bluez: bluez, bus })
+        let mut shelf = Self { tags, shown, watch, bluez: None, bus };
+        shelf.plug_adapter().await?;
+        Ok(shelf)
+    }
+
+    /// Pulls the adapter: `org.bluez` leaves the bus with everything it had.
+    pub(crate) fn unplug_adapter(&mut self) {
+        self.bluez = None;
+    }
+
+    /// Plugs it in.
+    pub(crate) async fn plug_adapter(&mut self) -> Result<()> {
+        let air = (0..TAGS)
+            .zip(&self.tags)
+            .map(|(index, tag)| FakeTag { address: tag_address(index), tag: Arc::clone(tag) })
+            .collect();
+        self.bluez = Some(FakeBluez::start(&self.bus.address(), air, Duration::from_secs(2)).await?);
+        Ok(())
     }
 
     /// For `DBUS_SYSTEM_BUS_ADDRESS`.

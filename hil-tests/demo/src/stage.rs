@@ -1,8 +1,9 @@
 //! The stage: every far end and every program of the store started, and everybody who acts in it.
 
 use crate::catalogue::{self, Article};
+use crate::chaos::Sockets;
 use crate::cold::Cold;
-use crate::customers::Platform;
+use crate::customers::{Line, Platform};
 use crate::kitchen::{Kitchen, STEAMERS};
 use crate::layout::{self, ARTICLES, Devices, SCALES};
 use crate::posting::Counter;
@@ -45,6 +46,8 @@ impl Pace {
         trouble: (500, 3000),
         buyers: (3000, 6000),
     };
+    /// A store that trades and in which nothing goes wrong by itself.
+    pub(crate) const CHAOS: Self = Self { trouble: (86_400_000, 86_400_000), ..Self::CALM };
     /// A store that a person can watch.
     pub(crate) const CALM: Self = Self {
         tills: (800, 4000),
@@ -68,6 +71,7 @@ pub(crate) struct Stage {
     /// The tags.
     pub(crate) shelf: Shelf,
     cold: Arc<Cold>,
+    lines: Vec<Arc<Line>>,
     platforms: Vec<Platform>,
     articles: Vec<Article>,
     seed: u64,
@@ -90,12 +94,13 @@ impl Stage {
         let devices = Devices::new(folder, &options.profiles)?;
         let seed = options.seed;
         let platforms = (1..=SCALES)
-            .map(|number| Platform::plug(number, &devices.scale_port(number)))
+            .map(|number| Platform::plug(number, &devices.scale_port(number), options.quiet))
             .collect::<Result<Vec<_>>>()?;
+        let lines = platforms.iter().map(Platform::line).collect();
         let cold = Cold::start(devices.cold_port, &devices.cold_line(), &devices.w1, seed).await?;
         let kitchen = Kitchen::start(devices.steam_port, seed).await?;
         let shelf = Shelf::start(folder, seed).await?;
-        std::fs::write(places.config(), layout::config(&places, &devices)?)
+        std::fs::write(places.config(), layout::config(&places, &devices, options.quiet)?)
             .context("write the configuration")?;
 
         let mut programs = Programs::start(places.clone()).await?;
@@ -111,7 +116,16 @@ impl Stage {
         let skus: Vec<u64> = all.iter().map(|article| article.sku).collect();
         office::deliver(&shop, &skus, &mut random).await;
         let (cold, kitchen) = (Arc::new(cold), Arc::new(kitchen));
-        Ok(Self { places, programs, shop, kitchen, shelf, cold, platforms, articles, seed })
+        Ok(Self { places, programs, shop, kitchen, shelf, cold, lines, platforms, articles, seed })
+    }
+
+    /// Where cables can be pulled.
+    pub(crate) fn sockets(&self) -> Sockets {
+        Sockets {
+            scales: self.lines.clone(),
+            cold: Arc::clone(&self.cold),
+            kitchen: Arc::clone(&self.kitchen),
+        }
     }
 
     /// Everybody begins.

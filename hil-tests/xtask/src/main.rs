@@ -30,6 +30,12 @@ enum Task {
     Test,
     /// The store: broker, HQ, agent and every far end; until Ctrl-C, or one scripted day.
     Demo {
+        /// Pulls cables at random; with `--once` each of them once, and checks what the store says.
+        #[arg(long)]
+        chaos: bool,
+        /// With `--chaos --once`: so many cables.
+        #[arg(long, default_value_t = 10)]
+        pulls: usize,
         /// Runs one scripted day of about two minutes and checks it.
         #[arg(long)]
         once: bool,
@@ -184,12 +190,18 @@ fn run(task: Task) -> Result<bool> {
     let root = workspace_root();
     match task {
         Task::Test => suite::run(&root),
-        Task::Demo { once, json, seed, programs } => {
+        Task::Demo { chaos, pulls, once, json, seed, programs } => {
             setup::packages()?;
             let programs = programs.map_or_else(|| build(&root), Ok)?;
-            let options = Options { seed, json, programs, profiles: root.join("configs/devices") };
+            let options =
+                Options { seed, json, quiet: chaos, programs, profiles: root.join("configs/devices") };
             wait(async {
-                if once { hil_demo::day(options).await } else { hil_demo::interactive(options).await }
+                match (chaos, once) {
+                    (true, true) => hil_demo::chaos(options, pulls).await,
+                    (true, false) => hil_demo::interactive_chaos(options).await,
+                    (false, true) => hil_demo::day(options).await,
+                    (false, false) => hil_demo::interactive(options).await,
+                }
             })
         }
         Task::Crash { rounds, seed, json, programs } => {

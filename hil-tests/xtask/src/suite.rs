@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Seed of the store day that belongs to the suite.
 const DEMO_SEED: &str = "1";
+/// Cables that the suite pulls.
+const CHAOS_PULLS: &str = "4";
 /// Rounds of the crash campaign that belong to the suite.
 const CRASH_ROUNDS: &str = "10";
 
@@ -53,6 +55,18 @@ pub fn run(root: &Path) -> Result<bool> {
     let mut demo = Command::new(&myself);
     demo.current_dir(root).args(["demo", "--once", "--json", "--seed", DEMO_SEED]);
     table.push(step("store day", demo));
+    let mut chaos = Command::new(&myself);
+    chaos.current_dir(root).args([
+        "demo",
+        "--chaos",
+        "--once",
+        "--json",
+        "--pulls",
+        CHAOS_PULLS,
+        "--seed",
+        DEMO_SEED,
+    ]);
+    table.push(step("chaos", chaos));
     let mut crash = Command::new(&myself);
     crash.current_dir(root).args(["crash", "--rounds", CRASH_ROUNDS]);
     table.push(step("crash", crash));

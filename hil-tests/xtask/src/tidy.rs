@@ -88,7 +88,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
         ],
         &["drv-sim", "hil-rig"],
     ),
-    ("edge-ctl", &["edge-api"], &["hil-rig"]),
+    ("edge-ctl", &["edge-api"], &["hil-rig", "drv-sim"]),
 ];
 
 /// Packages of the rig: they see everything, only they see each other.

@@ -249,7 +249,8 @@ impl Station {
         let probe_fault = view.temperature.as_ref().err().map(|e| format!("temperature: {e}"));
         let contact = match (&visit.fault, &wire_fault, &probe_fault) {
             (Some(WireFault::Malformed(_)), Some(reason), _) => Contact::Malformed(reason.clone()),
-            (Some(_), Some(reason), _) | (_, _, Some(reason)) => Contact::Refused(reason.clone()),
+            (Some(_), Some(reason), _) => Contact::Refused(reason.clone()),
+            (_, _, Some(reason)) => Contact::SensorFault(reason.clone()),
             _ => Contact::Good,
         };
         desk.contact(&self.device, &contact);

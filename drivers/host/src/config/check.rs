@@ -9,6 +9,7 @@ use drv_protocol::scales;
 
 use super::{BusKind, CabinetConfig, DEVICES_MAX, HostConfig, TagConfig, TagFamily, W1Config};
 use crate::error::HostError;
+use crate::ports::PortName;
 
 impl HostConfig {
     /// Checks what serde cannot see.
@@ -89,6 +90,9 @@ impl HostConfig {
         let rtu = self.bus.iter().filter_map(|b| b.port.as_deref().map(|port| ("bus", b.id.as_str(), port)));
         let scales = self.scale.iter().map(|s| ("scale", s.id.as_str(), s.port.as_str()));
         for (table, id, port) in rtu.chain(scales) {
+            PortName::parse(port).map_err(|fault| {
+                At { table, id }.fault("port", "a port name (see drv_host::ports)", &fault.to_string())
+            })?;
             if let Some(other) = ports.insert(port, id) {
                 return Err(At { table, id }.fault(
                     "port",

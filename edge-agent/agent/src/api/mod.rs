@@ -86,6 +86,7 @@ fn till_routes() -> Router<Arc<Daemon>> {
         .route("/v1/health", get(views::health))
         .route("/v1/devices", get(views::devices))
         .route("/v1/devices/{id}", get(views::device))
+        .route("/v1/devices/{id}/frames", get(views::frames))
         .route("/v1/events", get(views::events))
         .route("/v1/stock", get(views::stock))
         .route("/v1/sync", get(views::sync))

@@ -3,11 +3,12 @@
 use super::answer::{Refused, ok};
 use super::{fields, post, words};
 use crate::daemon::Daemon;
+use crate::troubles::{self, Now};
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use edge_api::{
-    AlarmCount, Curve, CurvePoint, Device, DeviceDetail, Devices, EventRow, Events, Health, LedgerBrief,
-    Price, Scale, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TEMPERATURE,
+    AlarmCount, Curve, CurvePoint, Device, DeviceDetail, Devices, EventRow, Events, Frame, Frames, Health,
+    LedgerBrief, Price, Scale, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TEMPERATURE,
 };
 use edge_core::weighing::Screen;
 use serde::Deserialize;
@@ -101,11 +102,16 @@ pub(crate) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Response
         |alarm: &sync_store::AlarmRow| alarm.shelved.as_ref().is_some_and(|(until, _)| *until > now);
     let reasons = daemon.reasons();
     let config = daemon.config();
+    let moment = daemon.moment();
+    let (troubles, more_troubles) =
+        troubles::list(&daemon.registry.all(), &daemon.settle.get(), config.hq.as_ref(), moment);
     let full = daemon.space.pressure() == crate::space::Pressure::Full;
     Ok(ok(Status {
         store: store.0,
         state: if reasons.is_empty() { "ok" } else { "degraded" }.into(),
         reasons,
+        troubles,
+        more_troubles,
         software: crate::daemon::software().to_string(),
         uptime_s: daemon.clock.mono_ms().saturating_sub(daemon.started_ms) / 1_000,
         now_ms: now.0,
@@ -135,12 +141,15 @@ pub(crate) async fn health(State(daemon): State<Arc<Daemon>>) -> Response {
     ok(Health { state: state.into() })
 }
 
-fn device_row(id: &sync_model::DeviceId, view: &crate::devices::DeviceView) -> Device {
+fn device_row(id: &sync_model::DeviceId, view: &crate::devices::DeviceView, now: Now) -> Device {
     Device {
         id: id.to_string(),
         class: view.class.name().into(),
         state: view.word().into(),
         reason: if view.word() == "ok" { String::new() } else { view.reason.clone() },
+        cause: view.cause.map(|cause| cause.name().into()).unwrap_or_default(),
+        advice: view.advice.clone(),
+        since_ms: view.trouble_mono_ms.map(|mono| now.wall(mono)),
         last_seen_ms: view.last_seen_ms,
         reading: view.reading.clone(),
     }
@@ -148,7 +157,8 @@ fn device_row(id: &sync_model::DeviceId, view: &crate::devices::DeviceView) -> D
 
 /// `GET /v1/devices`.
 pub(crate) async fn devices(State(daemon): State<Arc<Daemon>>) -> Response {
-    let devices = daemon.registry.all().iter().map(|(id, view)| device_row(id, view)).collect();
+    let now = daemon.moment();
+    let devices = daemon.registry.all().iter().map(|(id, view)| device_row(id, view, now)).collect();
     ok(Devices { devices })
 }
 
@@ -173,19 +183,65 @@ pub(crate) async fn device(
         ("dropped".to_owned(), counted.dropped.saturating_add(view.dropped)),
     ]);
     let frames = daemon.host(|host| host.frames(id.as_str())).unwrap_or_default();
-    let frames = frames
-        .iter()
-        .map(|frame| {
-            let arrow = match frame.way {
-                drv_host::Way::Sent => '>',
-                drv_host::Way::Received => '<',
-            };
-            let bytes: Vec<String> = frame.bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-            format!("{arrow} {}", bytes.join(" "))
-        })
-        .collect();
-    let device = device_row(&id, &view);
+    let frames = frames.iter().map(|frame| format!("{} {}", arrow(frame), hex(frame))).collect();
+    let device = device_row(&id, &view, daemon.moment());
     Ok(ok(DeviceDetail { device, connection: view.connection, counters, frames }))
+}
+
+fn arrow(frame: &drv_host::RawFrame) -> &'static str {
+    match frame.way {
+        drv_host::Way::Sent => ">",
+        drv_host::Way::Received => "<",
+    }
+}
+
+fn hex(frame: &drv_host::RawFrame) -> String {
+    let bytes: Vec<String> = frame.bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(" ")
+}
+
+/// Query of the frames.
+#[derive(Deserialize)]
+pub(crate) struct FramesQuery {
+    after: Option<u64>,
+}
+
+/// `GET /v1/devices/{id}/frames?after=`: what is kept of the line's frames after a number; without one only where to go on
+/// from. Answers at once: who follows asks again.
+pub(crate) async fn frames(
+    State(daemon): State<Arc<Daemon>>,
+    Path(id): Path<String>,
+    Query(query): Query<FramesQuery>,
+) -> Result<Response, Refused> {
+    let id = fields::device("id", &id)?;
+    let view = daemon.registry.get(&id).ok_or_else(|| Refused::not_found("device", &id))?;
+    let seen = daemon.host(|host| {
+        let frames = host.frames(id.as_str());
+        let last = frames.last().map_or(0, |frame| frame.number);
+        // A number from before a restart of the drivers names nothing any more: everything is new.
+        let after = query.after.map_or(last, |after| if after > last { 0 } else { after });
+        let first = frames.first().map_or(last, |frame| frame.number.saturating_sub(1));
+        let list = frames.iter().filter(|frame| frame.number > after);
+        let list = list.map(|frame| Frame {
+            number: frame.number,
+            mono_ms: frame.mono_ms,
+            way: arrow(frame).into(),
+            hex: hex(frame),
+            text: host.explain(id.as_str(), frame),
+        });
+        (list.collect(), last, first.saturating_sub(after), host.wire(id.as_str()).to_owned())
+    });
+    let (frames, next, missed, wire) = seen.unwrap_or_default();
+    let software = crate::daemon::software().to_string();
+    Ok(ok(Frames {
+        device: id.to_string(),
+        connection: view.connection,
+        wire,
+        software,
+        frames,
+        next,
+        missed,
+    }))
 }
 
 /// Query of the event list.

@@ -295,6 +295,9 @@ impl Loop {
         self.desk.daemon.registry.update(&id, |view| {
             view.health = Some(health.state);
             view.reason.clone_from(&health.reason);
+            view.cause = health.cause;
+            view.advice.clone_from(&health.advice);
+            view.trouble_mono_ms = health.trouble_mono_ms;
             view.counters = health.counters;
             view.seen |= present;
         });

@@ -1,6 +1,6 @@
 //! Devices as they are now, for people: filled by the device loop, read by the API. Nothing here decides anything.
 
-use drv_host::{Counters, HealthState};
+use drv_host::{Cause, Counters, HealthState};
 use edge_api::{ClassCount, DeviceReading};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,12 @@ pub struct DeviceView {
     pub health: Option<HealthState>,
     /// Why.
     pub reason: String,
+    /// Why, for programs.
+    pub cause: Option<Cause>,
+    /// What to do; empty when it works.
+    pub advice: String,
+    /// Milliseconds since boot at which it stopped working.
+    pub trouble_mono_ms: Option<u64>,
     /// Whether it answered since the start.
     pub seen: bool,
     /// Last answer, wall time.
@@ -39,6 +45,9 @@ impl DeviceView {
             connection,
             health: None,
             reason: "not heard yet".into(),
+            cause: None,
+            advice: String::new(),
+            trouble_mono_ms: None,
             seen: false,
             last_seen_ms: None,
             reading: None,

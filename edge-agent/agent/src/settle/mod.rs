@@ -222,7 +222,7 @@ impl Pump {
 
     /// Publishes what the status page shows.
     fn show(&self) {
-        self.daemon.settle.positions(self.replica.status().logs);
+        self.daemon.settle.positions(self.daemon.clock.wall_ms(), self.replica.status().logs);
     }
 
     async fn goodbye(self) {

@@ -44,6 +44,8 @@ pub struct SettleState {
     pub last_error: Option<String>,
     /// When HQ acknowledged last, wall time.
     pub last_ack_ms: Option<i64>,
+    /// Since when facts wait for headquarters, wall time.
+    pub behind_ms: Option<i64>,
     /// Positions of our logs.
     pub logs: Vec<LogStatus>,
     /// Evidence of a rollback.
@@ -92,8 +94,11 @@ impl SettleView {
         self.lock().last_ack_ms = Some(wall_ms);
     }
 
-    pub(super) fn positions(&self, logs: Vec<LogStatus>) {
-        self.lock().logs = logs;
+    pub(super) fn positions(&self, wall_ms: i64, logs: Vec<LogStatus>) {
+        let mut state = self.lock();
+        let behind = logs.iter().any(|log| log.head > log.acked);
+        state.behind_ms = behind.then(|| state.behind_ms.unwrap_or(wall_ms));
+        state.logs = logs;
     }
 
     /// Remembers rollback evidence; `true` when it is new.
