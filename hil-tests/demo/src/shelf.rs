@@ -44,7 +44,7 @@ impl Shelf {
         let tags: Vec<_> = (0..TAGS).map(|index| Arc::new(Mutex::new(tag(model, index, seed)))).collect();
         let air = (0..TAGS)
             .zip(&tags)
-            .map(|(index, tag)| FakeTag { address: tag_address(index), tag: Arc::clone(tag) })
+            .map(|(index, tag)| FakeTag { address: tag_address(index), tag: tag.clone() })
             .collect();
         let bluez = FakeBluez::start(&bus.address(), air, Duration::from_secs(2)).await?;
         let shown = Arc::new(Mutex::new(vec![Shown::new(); tags.len()]));

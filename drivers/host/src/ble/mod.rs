@@ -97,7 +97,7 @@ impl Driver for BleDriver {
             desk.unreachable(self.tags.iter().map(|t| &t.device), &reason);
             self.tags.iter().for_each(|t| desk.count(&t.device, |c| c.reopened += 1));
             pause(desk, backoff.pause());
-            self.settle_jobs(desk);
+            self.settle_unheard(desk);
         }
     }
 }
