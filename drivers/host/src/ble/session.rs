@@ -262,7 +262,8 @@ impl BleDriver {
         }
     }
 
-    /// The canary sings: whoever was heard, the adapter works.
+    /// The canary sings: whoever was heard, the adapter works. A device that is merely listed proves nothing: a new session
+    /// is told all that the daemon remembers.
     fn sang(&mut self, desk: &mut Desk) {
         if self.care.heard() {
             desk.reachable(self.tags.iter().map(|t| &t.device));
@@ -278,7 +279,6 @@ impl BleDriver {
 
     /// A configured tag was heard.
     fn advertised(&mut self, index: usize, data: &HashMap<u16, Vec<u8>>, air: &mut Air, desk: &mut Desk) {
-        self.sang(desk);
         let (Some(tag), heard) = (self.tags.get_mut(index), air.heard.entry(index).or_default()) else {
             return;
         };
