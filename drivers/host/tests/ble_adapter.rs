@@ -81,20 +81,27 @@ async fn a_link_without_services_is_dropped_and_made_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connects_that_are_in_progress_for_ever_end_with_a_power_cycle() {
-    let mut stand = stand(2, "connect_timeout_ms = 500\nattempts = 10\ncanary_ms = 20000").await;
-    stand.probe.health("t1", "ok").await;
-    stand.fake.set_hanging(&address(1), true);
-    write(&mut stand, 1, "t1").await;
-    assert_eq!(stand.fake.power_cycles(), 1);
-    write(&mut stand, 2, "t2").await;
+    let mut stand = stand(3, "connect_timeout_ms = 500\nattempts = 10\ncanary_ms = 20000").await;
+    let mut wanted = Vec::new();
+    stand.probe.all_ok((1..=3).map(|n| format!("t{n}")).collect()).await;
+    for n in 1..=3 {
+        stand.fake.set_hanging(&address(n), true);
+    }
+    for n in 1..=3 {
+        wanted.push(stand.probe.write(n, &format!("t{n}"), "1.00").await);
+    }
+    for _ in 1..=3 {
+        let row = stand.probe.wait("a result", |row| row["kind"] == "tag-written").await;
+        let index = usize::try_from(row["job"].as_u64().unwrap()).unwrap() - 1;
+        assert_eq!(row["hash"].as_str(), Some(wanted[index].as_str()), "{row}");
+    }
+    assert!(stand.fake.power_cycles() >= 1, "only that ends a connect that the daemon keeps trying");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_at_the_same_time_are_as_many_as_configured() {
     let mut stand = stand(6, "connections = 3\nconnect_timeout_ms = 5000").await;
-    for n in 1..=6 {
-        stand.probe.health(&format!("t{n}"), "ok").await;
-    }
+    stand.probe.all_ok((1..=6).map(|n| format!("t{n}")).collect()).await;
     for n in 1..=6 {
         stand.probe.write(n, &format!("t{n}"), "1.00").await;
     }

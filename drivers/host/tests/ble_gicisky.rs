@@ -110,23 +110,37 @@ async fn a_restarted_message_bus_is_survived() {
     assert_eq!(row["hash"].as_str(), Some(wanted.as_str()), "{row}");
 }
 
+/// Three models, three packings, two, three and four colours; see the rig's BlueZoo module for what BlueZoo cannot carry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_image_reaches_a_tag_through_bluezoo() {
+async fn images_of_several_models_and_packings_reach_tags_through_bluezoo() {
     let folder = tempfile::tempdir().unwrap();
     let bus = PrivateBus::start(folder.path()).await.unwrap();
     let venv = Venv::ready().unwrap();
-    let adapters = ["AA:BB:CC:00:00:01", &address(1)];
+    let adapters = ["AA:BB:CC:00:00:01", &address(1), &address(2), &address(3)];
     let log = folder.path().join("bluezoo.log");
     let mut zoo = BlueZoo::start(&venv, &bus.address(), &adapters, &log).await.unwrap();
-    let sim = tag(1);
-    let _tag = Peripheral::start(&bus.address(), "hci1", sim.clone()).await.unwrap();
-    let config = config(1, "lines").replace("[ble]\n", "[ble]\nadapter = \"hci0\"\n");
+    let rows = [(0x0B, "lines"), (0x28, "raw"), (0x4E, "chunks")];
+    let mut config =
+        "[ble]\nadapter = \"hci0\"\nconnect_timeout_ms = 5000\noperation_timeout_ms = 2000\n".to_owned();
+    let (mut sims, mut hosted) = (Vec::new(), Vec::new());
+    for (number, (model, encoding)) in (1u64..).zip(rows) {
+        let sim = Arc::new(Mutex::new(TagSim::new(Model::find(model).unwrap(), 2_900, number)));
+        let adapter = format!("hci{number}");
+        hosted.push(Peripheral::start(&bus.address(), &adapter, sim.clone()).await.unwrap());
+        sims.push(sim);
+        config += &format!(
+            "[[tag]]\nid = \"t{number}\"\naddress = \"{}\"\nmodel = {model}\nsku = {number}\nencoding = \"{encoding}\"\n",
+            address(number)
+        );
+    }
     let mut probe = Probe::start(folder.path(), &bus.address(), &config);
-    let wanted = probe.write(1, "t1", "4.20").await;
-    let row = probe.written(1).await;
-    assert_eq!(row["hash"].as_str(), Some(wanted.as_str()), "{row}");
-    assert_eq!(shown(&sim).as_ref(), Some(&wanted));
-    // Heard only by being written to: see the rig's BlueZoo module for what BlueZoo cannot carry.
+    for (number, sim) in (1u64..).zip(&sims) {
+        let wanted = probe.write(number, &format!("t{number}"), "4.20").await;
+        let row = probe.written(number).await;
+        assert_eq!(row["hash"].as_str(), Some(wanted.as_str()), "{row}");
+        assert_eq!(shown(sim).as_ref(), Some(&wanted));
+    }
+    // Heard only by being written to.
     probe.say("health").await;
     probe.health("t1", "ok").await;
     assert!(zoo.runs());

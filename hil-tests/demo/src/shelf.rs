@@ -58,7 +58,7 @@ impl Shelf {
     pub(crate) async fn plug_adapter(&mut self) -> Result<()> {
         let air = (0..TAGS)
             .zip(&self.tags)
-            .map(|(index, tag)| FakeTag { address: tag_address(index), tag: Arc::clone(tag) })
+            .map(|(index, tag)| FakeTag { address: tag_address(index), tag: tag.clone() })
             .collect();
         self.bluez = Some(FakeBluez::start(&self.bus.address(), air, Duration::from_secs(2)).await?);
         Ok(())

@@ -31,6 +31,17 @@ pub(crate) enum Remedy {
     Report,
 }
 
+/// Whose fault the end of an attempt was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// Nobody's, or the tag's: the adapter works.
+    Nobody,
+    /// The adapter's or its daemon's.
+    Adapter,
+    /// A call that took too long can be either's.
+    Unclear,
+}
+
 impl Remedy {
     const fn next(self) -> Self {
         match self {
@@ -83,19 +94,23 @@ impl Care {
         std::mem::take(&mut self.reported)
     }
 
-    /// An attempt worked, or failed for the tag's own reasons.
-    pub(crate) fn attempt(&mut self, of_adapter: bool) {
-        if of_adapter {
-            self.stuck = self.stuck.saturating_add(1);
-            if self.stuck == STUCK_MAX {
-                self.next = Remedy::PowerCycle;
-                self.due_ms = 0;
-                self.silent_ms = 0;
+    /// An attempt ended.
+    pub(crate) fn attempt(&mut self, blame: Blame) {
+        match blame {
+            Blame::Adapter => {
+                self.stuck = self.stuck.saturating_add(1);
+                if self.stuck == STUCK_MAX {
+                    self.next = Remedy::PowerCycle;
+                    self.due_ms = 0;
+                    self.silent_ms = 0;
+                }
             }
-        } else {
-            self.stuck = 0;
-            self.silent_ms = 0;
-            self.well();
+            Blame::Nobody => {
+                self.stuck = 0;
+                self.silent_ms = 0;
+                self.well();
+            }
+            Blame::Unclear => {}
         }
     }
 
@@ -219,16 +234,17 @@ mod tests {
     #[test]
     fn stuck_connects_are_answered_by_a_power_cycle_though_adverts_are_heard() {
         let mut care = Care::new(5_000);
-        care.attempt(true);
-        care.attempt(true);
+        care.attempt(Blame::Adapter);
+        care.attempt(Blame::Adapter);
         assert_eq!(care.tick(0, true), None);
-        care.attempt(true);
+        care.attempt(Blame::Unclear);
+        care.attempt(Blame::Adapter);
         care.heard();
         assert_eq!(care.tick(10, true), Some(Remedy::PowerCycle));
         assert!(care.complaint().contains("connects in a row"));
         care.heard();
         assert_eq!(care.tick(20, true), None, "given time to help");
-        care.attempt(false);
+        care.attempt(Blame::Nobody);
         assert!(scan(&mut care, 1_000, 4_900).is_empty());
     }
 }

@@ -5,6 +5,8 @@ use drv_protocol::gicisky::TransferError;
 use drv_protocol::oepl::UploadError;
 use thiserror::Error;
 
+use super::care::Blame;
+
 /// What a tag family, or this transport, cannot do at all; known before anything is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unsupported {
@@ -93,8 +95,12 @@ pub enum TagFault {
 
 impl TagFault {
     /// Whether this rather speaks of the adapter or its daemon than of the tag.
-    pub(crate) fn of_adapter(&self) -> bool {
-        matches!(self, Self::InProgress(_) | Self::NoServices)
+    pub(super) const fn blame(&self) -> Blame {
+        match self {
+            Self::InProgress(_) | Self::NoServices => Blame::Adapter,
+            Self::Call(_) | Self::Interrupted(_) => Blame::Unclear,
+            _ => Blame::Nobody,
+        }
     }
 
     /// Whether another attempt may help.

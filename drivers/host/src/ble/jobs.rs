@@ -151,12 +151,13 @@ impl Queue {
         }
     }
 
-    /// Takes out jobs whose tag was not reachable for too long or whose attempts are spent.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Failed> {
+    /// Takes out jobs whose attempts are spent, or whose tag is not reachable and was waited for long enough. A job that
+    /// only waits for its turn stays.
+    pub(crate) fn expire(&mut self, now: Instant, reachable: impl Fn(&str) -> bool) -> Vec<Failed> {
         let (attempts, patience) = (self.attempts, self.patience);
         let over = |e: &Entry| {
             let waited = now.saturating_duration_since(e.accepted.max(e.not_before));
-            !e.running && (e.tried >= attempts || waited >= patience)
+            !e.running && (e.tried >= attempts || (waited >= patience && !reachable(&e.order.tag)))
         };
         let mut out = Vec::new();
         while let Some(index) = self.entries.iter().position(over) {
@@ -216,7 +217,8 @@ mod tests {
         assert_eq!(order.job, 2);
         assert!(queue.start(now, |_| true).is_none(), "one slot");
         assert_eq!(queue.succeeded(ticket).unwrap().job, 2);
-        let failed = queue.expire(now + Duration::from_secs(60));
+        assert!(queue.expire(now + Duration::from_secs(60), |_| true).is_empty(), "it waits for its turn");
+        let failed = queue.expire(now + Duration::from_secs(60), |_| false);
         assert_eq!((failed[0].ended.job, &failed[0].fault), (1, &TagFault::NotHeard { waited_ms: 60_000 }));
     }
 
@@ -284,7 +286,7 @@ mod tests {
             assert!(queue.start(now, |_| true).is_some());
             queue.interrupted("bus lost");
         }
-        let failed = queue.expire(now);
+        let failed = queue.expire(now, |_| true);
         assert!(failed[0].fault.to_string().contains("bus lost"), "{}", failed[0].fault);
     }
 }

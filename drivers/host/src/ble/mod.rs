@@ -107,7 +107,7 @@ impl Driver for BleDriver {
             desk.unreachable(devices.iter(), &reason);
             devices.iter().for_each(|device| desk.count(device, |c| c.reopened += 1));
             pause(desk, backoff.pause());
-            self.settle_jobs(desk);
+            self.settle_unheard(desk);
         }
     }
 }

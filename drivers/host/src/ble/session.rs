@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::attempt::{Attempt, Task};
-use super::care::Remedy;
+use super::care::{Blame, Remedy};
 use super::family::Seen;
 use super::jobs::Failed;
 use super::link::within;
@@ -32,9 +32,10 @@ const SEEN_EVERY: Duration = Duration::from_secs(10);
 const ADAPTER_FAULTS_MAX: u8 = 2;
 /// Tag frames that wait undelivered before no further job is started.
 const BACKLOG_MAX: usize = 128;
-/// Jobs started without a scan between them, and how long that scan lasts: new tags must be heard in a busy time, too.
-const ROUND_MAX: u32 = 32;
+/// How long a scan between jobs lasts: tags must be heard in a busy time, too.
 const ROUND_SCAN: Duration = Duration::from_secs(2);
+/// Without a scan for this part of the time after which a tag counts as lost, there is one.
+const ROUND_PART: u32 = 4;
 
 /// What a session remembers of a tag.
 #[derive(Default)]
@@ -54,15 +55,20 @@ struct Air {
     heard: BTreeMap<usize, Heard>,
     jobs: FuturesUnordered<Running>,
     scanning: bool,
+    /// When the scan was started last.
     scanned: Instant,
+    /// When it was stopped last.
+    stopped: Instant,
+    /// Jobs have kept the adapter from listening for too long.
+    owed: bool,
     checked: Instant,
     faults: u8,
-    /// Jobs started since the last scan.
-    round: u32,
+    /// How long jobs may follow each other without a scan.
+    round: Duration,
 }
 
 impl Air {
-    fn new(adapter: Adapter, name: String) -> Self {
+    fn new(adapter: Adapter, name: String, round: Duration) -> Self {
         let now = Instant::now();
         Self {
             adapter,
@@ -71,15 +77,21 @@ impl Air {
             jobs: FuturesUnordered::new(),
             scanning: true,
             scanned: now,
+            stopped: now,
+            owed: false,
             checked: now,
             faults: 0,
-            round: 0,
+            round,
         }
     }
 
     /// A further job may start without keeping the adapter from listening for ever.
-    fn may_start(&self) -> bool {
-        self.round < ROUND_MAX || (self.scanning && self.scanned.elapsed() >= ROUND_SCAN)
+    fn may_start(&mut self) -> bool {
+        if self.scanning {
+            return !self.owed || self.scanned.elapsed() >= ROUND_SCAN;
+        }
+        self.owed = self.stopped.elapsed() >= self.round;
+        !self.owed
     }
 
     async fn stop_scan(&mut self) {
@@ -87,7 +99,7 @@ impl Air {
         if let Err(reason) = within(CALL_LIMIT, "stop scan", self.adapter.stop_scan()).await {
             tracing::debug!("{reason}");
         }
-        self.scanning = false;
+        (self.scanning, self.owed, self.stopped) = (false, false, Instant::now());
     }
 
     async fn start_scan(&mut self) -> Result<(), String> {
@@ -112,7 +124,8 @@ impl BleDriver {
         let manager = within(CALL_LIMIT, "D-Bus", Manager::new()).await?;
         let (name, adapter) = self.choose(&manager).await?;
         let mut events = within(CALL_LIMIT, "adapter events", adapter.events()).await?;
-        let mut air = Air::new(adapter, name);
+        let round = Duration::from_millis(self.config.lost_after_ms.into()) / ROUND_PART;
+        let mut air = Air::new(adapter, name, round);
         within(CALL_LIMIT, "start scan", air.adapter.start_scan(ScanFilter::default())).await?;
         desk.reachable(self.tags.iter().map(|t| &t.device));
         self.sensors.begin(desk);
@@ -138,7 +151,7 @@ impl BleDriver {
                     }
                     self.tags.iter().for_each(|t| desk.tick(&t.device));
                     self.sensors.tick(desk);
-                    self.settle_jobs(desk);
+                    self.settle_jobs(&air.heard, desk);
                     self.mind(&mut air, desk).await?;
                 }
             }
@@ -252,7 +265,8 @@ impl BleDriver {
         }
     }
 
-    /// The canary sings: whoever was heard, the adapter works.
+    /// The canary sings: whoever was heard, the adapter works. A device that is merely listed proves nothing: a new session
+    /// is told all that the daemon remembers.
     fn sang(&mut self, desk: &mut Desk) {
         if self.care.heard() {
             desk.reachable(self.tags.iter().map(|t| &t.device));
@@ -268,7 +282,6 @@ impl BleDriver {
 
     /// A configured tag was heard.
     fn advertised(&mut self, index: usize, data: &HashMap<u16, Vec<u8>>, air: &mut Air, desk: &mut Desk) {
-        self.sang(desk);
         let (Some(tag), heard) = (self.tags.get_mut(index), air.heard.entry(index).or_default()) else {
             return;
         };
@@ -307,10 +320,8 @@ impl BleDriver {
                 config: self.config.clone(),
             };
             if air.scanning {
-                air.round = 0;
                 air.stop_scan().await;
             }
-            air.round += 1;
             air.jobs.push(Box::pin(task.run()));
         }
         if air.jobs.is_empty() && !air.scanning {
@@ -322,7 +333,7 @@ impl BleDriver {
     fn ended(&mut self, attempt: Attempt, desk: &mut Desk) {
         let Some(tag) = self.queue.tag(attempt.ticket) else { return };
         attempt.frames.iter().for_each(|(way, bytes)| desk.frame(&tag, way, bytes));
-        self.care.attempt(attempt.result.as_ref().is_err_and(super::TagFault::of_adapter));
+        self.care.attempt(attempt.result.as_ref().err().map_or(Blame::Nobody, super::TagFault::blame));
         match attempt.result {
             Ok(answer) => {
                 let Some(ended) = self.queue.succeeded(attempt.ticket) else { return };
@@ -344,16 +355,27 @@ impl BleDriver {
         }
     }
 
-    /// Takes on what was queued and gives up what has waited too long.
-    pub(super) fn settle_jobs(&mut self, desk: &mut Desk) {
+    /// Takes on what was queued and gives up what has waited too long for a tag that is not heard.
+    fn settle_jobs(&mut self, heard: &BTreeMap<usize, Heard>, desk: &mut Desk) {
         while self.queue.has_room()
             && let Ok(job) = self.jobs.try_recv()
         {
             self.queue.push(job, Instant::now());
         }
         if desk.backlog() < BACKLOG_MAX {
-            self.queue.expire(Instant::now()).into_iter().for_each(|failed| report_failed(failed, desk));
+            let tags = &self.tags;
+            let known = |device: &str| {
+                let index = tags.iter().position(|tag| *tag.device == *device);
+                index.and_then(|index| heard.get(&index)).is_some_and(|heard| heard.id.is_some())
+            };
+            let failed = self.queue.expire(Instant::now(), known);
+            failed.into_iter().for_each(|failed| report_failed(failed, desk));
         }
+    }
+
+    /// The same between sessions, when no tag is heard.
+    pub(super) fn settle_unheard(&mut self, desk: &mut Desk) {
+        self.settle_jobs(&BTreeMap::new(), desk);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the BLE tests share: the host side in a process of its own, because the bus it talks to is named by its environment.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -79,5 +80,18 @@ impl Probe {
 
     pub(crate) async fn done(&mut self, job: u64) -> Value {
         self.wait(&format!("order {job}"), |row| row["kind"] == "tag-done" && row["job"] == job).await
+    }
+
+    /// Waits until every one of these devices was reported well, in whatever order.
+    pub(crate) async fn all_ok(&mut self, mut devices: BTreeSet<String>) {
+        while !devices.is_empty() {
+            let well = |row: &Value| {
+                row["kind"] == "health"
+                    && row["state"] == "ok"
+                    && row["device"].as_str().is_some_and(|device| devices.contains(device))
+            };
+            let row = self.wait("all devices ok", well).await;
+            devices.remove(row["device"].as_str().unwrap());
+        }
     }
 }

@@ -71,9 +71,8 @@ impl Air {
             }
         } else if was_off {
             self.power_cycles.fetch_add(1, Ordering::AcqRel);
-            let less = |times: usize| times.checked_sub(1);
-            // Not deaf at all is no error.
-            drop(self.deaf.fetch_update(Ordering::AcqRel, Ordering::Acquire, less));
+            let deaf = self.deaf.load(Ordering::Acquire);
+            self.deaf.store(deaf.saturating_sub(1), Ordering::Release);
         }
     }
 }
@@ -372,7 +371,7 @@ impl Body {
         if self.link.sim().manufacturer_data().is_some() {
             device.get().await.manufacturer_data_changed(device.signal_emitter()).await
         } else {
-            device.get().await.rssi_changed(device.signal_emitter()).await
+            device.get().await.r_s_s_i_changed(device.signal_emitter()).await
         }
     }
 

@@ -114,19 +114,20 @@ impl Peripheral {
     async fn register(address: &str, adapter: &str, tag: Arc<Mutex<dyn GattTag>>) -> zbus::Result<Self> {
         let (link, mut actions) = Link::new(tag);
         let uuid = link.sim().service();
-        let mut builder = connection::Builder::address(address)?
+        let connection = connection::Builder::address(address)?
             .serve_at(APPLICATION, fdo::ObjectManager)?
             .serve_at(SERVICE_PATH, Service { uuid, device: None })?
-            .serve_at("/advertisement", Advertisement { link: link.clone() })?;
+            .serve_at("/advertisement", Advertisement { link: link.clone() })?
+            .build()
+            .await?;
         let mut notifying = None;
         for (place, attribute) in link.attributes() {
             let at = format!("{SERVICE_PATH}/char{place}");
             let service = path(SERVICE_PATH)?;
             let characteristic = Characteristic { attribute, service, link: link.clone(), guarded: false };
-            builder = builder.serve_at(at.as_str(), characteristic)?;
+            connection.object_server().at(at.as_str(), characteristic).await?;
             notifying = notifying.or(Some(at).filter(|_| attribute.notify));
         }
-        let connection = builder.build().await?;
         let adapter = format!("/org/bluez/{adapter}");
         let options: HashMap<&str, Value<'_>> = HashMap::new();
         let gatt = Proxy::new(&connection, "org.bluez", adapter.as_str(), "org.bluez.GattManager1").await?;
