@@ -52,8 +52,8 @@ fn served(each: usize) -> (Vec<Served>, Value) {
     for profile in support::profiles().into_values() {
         for (index, example) in profile.examples.iter().enumerate().take(each) {
             let mut image = profile.example_image(index + 1, example).unwrap();
-            // A device has all its indispensable addresses, those the example does not speak of too.
-            for poll in profile.plan().iter().filter(|poll| !poll.optional) {
+            // A device has all its indispensable addresses, those the example does not speak of too, and all its units.
+            for poll in profile.plan().iter().filter(|poll| !poll.optional || poll.unit_offset > 0) {
                 for address in poll.address..poll.address + poll.count {
                     if image.word(poll.unit_offset, poll.table, address).is_none() {
                         image.put(poll.unit_offset, poll.table, address, 0);

@@ -90,7 +90,6 @@ async fn measure(options: &Options) -> Result<Value> {
     drop((net, line));
     let days = 86_400.0 / (healthy.seconds + mute.seconds);
     let written = healthy.written + mute.written;
-    #[expect(clippy::cast_precision_loss, reason = "bytes of a minute are far below 2^52")]
     let per_day = written as f64 * days;
     let cpu = (healthy.cpu_s + mute.cpu_s) / (healthy.seconds + mute.seconds);
     let first_ms = first_reading.as_secs_f64() * 1_000.0;

@@ -121,7 +121,6 @@ fn quantile(values: &mut [f64], share: f64) -> f64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
         reason = "an index into some thousand values"
     )]
     let at = ((values.len().saturating_sub(1)) as f64 * share).round() as usize;
