@@ -16,7 +16,7 @@ const DEMO_SEED: &str = "1";
 const CRASH_ROUNDS: &str = "10";
 
 /// Crates that build without an operating system.
-const PURE: [&str; 4] = ["sync-model", "sync-core", "edge-core", "drv-protocol"];
+const PURE: [&str; 5] = ["sync-model", "sync-core", "edge-core", "drv-protocol", "drv-render"];
 
 /// One line of the closing table.
 struct Outcome {

@@ -5,7 +5,7 @@ use crate::daemon::Daemon;
 use crate::devices::TagNews;
 use crate::labels::Labels;
 use drv_host::TagJob;
-use drv_protocol::gicisky::{Model, Planes};
+use drv_protocol::gicisky::Model;
 use edge_api::DeviceReading;
 use edge_core::price::{Shown, TagTarget, TillPrice};
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,7 +127,7 @@ impl Tags {
             if room == 0 {
                 return;
             }
-            let Some(planes) = draw(&mut self.labels, id, article, show, tag.model) else {
+            let Some(planes) = self.labels.planes(id, article, show.price, tag.model) else {
                 pause(tag, now, retry_max_ms);
                 continue;
             };
@@ -221,33 +221,4 @@ impl Tags {
 fn pause(tag: &mut Tag, now: u64, retry_max_ms: u64) {
     tag.pause_until = now.saturating_add(tag.pause_ms);
     tag.pause_ms = tag.pause_ms.saturating_mul(2).min(retry_max_ms);
-}
-
-/// The picture of a label. What is wrong with it is said here: a tag without a picture is tried again and keeps what it shows.
-fn draw(
-    labels: &mut Labels,
-    tag: &DeviceId,
-    article: &Article,
-    show: TillPrice,
-    model: Model,
-) -> Option<Planes> {
-    let picture = match labels.draw(article, show.price, model) {
-        Some(Ok(picture)) => picture,
-        Some(Err(error)) => {
-            tracing::error!(%tag, %error, "label cannot be drawn");
-            return None;
-        }
-        None => {
-            tracing::error!(%tag, "the template for labels is not configured");
-            return None;
-        }
-    };
-    for warning in &picture.warnings {
-        tracing::warn!(%tag, sku = %article.sku, %warning, "label is not as it should be");
-    }
-    let planes = picture.canvas.planes(model);
-    if planes.is_none() {
-        tracing::error!(%tag, model = model.id, "the panel is not driven by planes");
-    }
-    planes
 }
