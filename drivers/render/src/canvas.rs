@@ -236,18 +236,23 @@ impl Canvas {
         }
     }
 
-    /// The planes of a black, white and red panel of this size; `None` for another size or kind of panel. Yellow, which such a
-    /// panel lacks, becomes black, and so does red where there is no red.
+    /// The planes of a panel of this size; `None` for another size, or a panel that is not driven by planes. An ink that the
+    /// panel lacks becomes black.
     #[must_use]
     pub fn planes(&self, model: Model) -> Option<Planes> {
-        let planes = model.planes()?;
-        let has_red = planes > 1;
-        // Red lies over white, so that a pixel is never both inks.
-        let white = |ink: &Ink| *ink == Ink::White || (has_red && *ink == Ink::Red);
-        let mut memory = self.packed(model, (8, 1), |ink| u8::from(white(ink)))?;
-        if has_red {
-            memory.extend(self.packed(model, (8, 0), |ink| u8::from(*ink == Ink::Red))?);
-        }
+        let memory = match self.two_bits(model) {
+            Some(memory) => memory,
+            None => {
+                let has_red = model.planes()? > 1;
+                // Red lies over white, so that a pixel is never both inks.
+                let white = |ink: &Ink| *ink == Ink::White || (has_red && *ink == Ink::Red);
+                let mut memory = self.packed(model, (8, 1), |ink| u8::from(white(ink)))?;
+                if has_red {
+                    memory.extend(self.packed(model, (8, 0), |ink| u8::from(*ink == Ink::Red))?);
+                }
+                memory
+            }
+        };
         Planes::decode(model, &memory).ok()
     }
 

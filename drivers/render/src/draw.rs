@@ -140,7 +140,7 @@ impl Renderer {
         Ok(Rendered { canvas: sheet.canvas, warnings: sheet.warnings })
     }
 
-    /// Draws a label as the planes of a black and white or black, white and red panel.
+    /// Draws a label as the planes of a panel.
     ///
     /// # Errors
     /// As [`Self::render`], and for a panel that is not driven by planes.

@@ -73,8 +73,9 @@ fn the_codes_of_every_models_label_scan() {
     let values = values("6901234567892", link);
     let mut renderer = Renderer::new();
     for text in [SHELF, PROMOTION] {
-        for model in MODELS {
-            let picture = renderer.render(&template(text), &values, model).unwrap();
+        let template = template(text);
+        for model in MODELS.into_iter().filter(|model| template.fits(model.width, model.height)) {
+            let picture = renderer.render(&template, &values, model).unwrap();
             let found = scan_canvas(&picture.canvas);
             assert!(found.contains("EAN-13:6901234567892"), "model {:#x}: {found:?}", model.id);
             let has_qr = model.height >= 300;

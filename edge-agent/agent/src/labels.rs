@@ -4,10 +4,10 @@
 //! the same picture; a change of templates is seen on a tag when its next price is written.
 
 use crate::config::{Config, LabelsSection};
-use drv_protocol::gicisky::Model;
-use drv_render::{Money, RenderError, Rendered, Renderer, Template, Values};
+use drv_protocol::gicisky::{Model, Planes};
+use drv_render::{Money, Renderer, Values};
 use std::sync::Arc;
-use sync_model::{Article, Currency, Minor, StockUnit};
+use sync_model::{Article, Currency, DeviceId, Minor, StockUnit};
 
 /// Digits after the point of every currency that a store trades in, as `Minor` prints them.
 const DECIMALS: u8 = 2;
@@ -80,16 +80,31 @@ impl Labels {
         Self { renderer: Renderer::new(), config }
     }
 
-    /// The label of an article at a price. `None` for a template that is not configured, which the configuration's check rules out.
-    pub(crate) fn draw(
+    /// The picture of an article's label at a price. What is wrong with it is logged; without one the tag keeps what it shows.
+    pub(crate) fn planes(
         &mut self,
+        tag: &DeviceId,
         article: &Article,
         price: Minor,
         model: Model,
-    ) -> Option<Result<Rendered, RenderError>> {
+    ) -> Option<Planes> {
         let values = values(article, price, &self.config);
-        let template: &Template = self.config.templates.get(template_name(&values, &self.config))?;
-        Some(self.renderer.render(template, &values, model))
+        let name = template_name(&values, &self.config);
+        let Some(template) = self.config.templates.get(name) else {
+            tracing::error!(%tag, name, "the template is not configured");
+            return None;
+        };
+        let (planes, warnings) = match self.renderer.planes(template, &values, model) {
+            Ok(drawn) => drawn,
+            Err(error) => {
+                tracing::error!(%tag, %error, "label cannot be drawn");
+                return None;
+            }
+        };
+        for warning in &warnings {
+            tracing::warn!(%tag, sku = %article.sku, %warning, "label is not as it should be");
+        }
+        Some(planes)
     }
 }
 

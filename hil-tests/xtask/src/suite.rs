@@ -18,7 +18,7 @@ const CHAOS_PULLS: &str = "4";
 const CRASH_ROUNDS: &str = "10";
 
 /// Crates that build without an operating system.
-const PURE: [&str; 4] = ["sync-model", "sync-core", "edge-core", "drv-protocol"];
+const PURE: [&str; 5] = ["sync-model", "sync-core", "edge-core", "drv-protocol", "drv-render"];
 
 /// One line of the closing table.
 struct Outcome {

@@ -100,16 +100,20 @@ async fn values(
 
 /// The picture's rows; from the planes where the panel has planes, so that what people see is what a tag gets.
 fn rows(canvas: &Canvas, planes: Option<&Planes>) -> Vec<String> {
-    let pixel = |x: u16, y: u16| match planes.map(|planes| planes.ink(x, y)) {
-        Some(Some(gicisky::Ink::Black)) => Pixel::Black,
-        Some(Some(gicisky::Ink::Red)) => Pixel::Red,
-        Some(Some(gicisky::Ink::White) | None) => Pixel::White,
-        None => match canvas.ink(x.into(), y.into()) {
+    let pixel = |x: u16, y: u16| {
+        let sent = planes.and_then(|planes| planes.ink(x, y));
+        if sent == Some(gicisky::Ink::White) {
+            return Pixel::White;
+        }
+        if sent == Some(gicisky::Ink::Black) {
+            return Pixel::Black;
+        }
+        match canvas.ink(x.into(), y.into()) {
             Some(Ink::Black) => Pixel::Black,
             Some(Ink::Red) => Pixel::Red,
             Some(Ink::Yellow) => Pixel::Yellow,
             Some(Ink::White) | None => Pixel::White,
-        },
+        }
     };
     let row = |y| (0..canvas.width()).map(|x| pixel(x, y)).collect::<Vec<_>>();
     (0..canvas.height()).map(|y| Preview::row(&row(y))).collect()

@@ -49,22 +49,13 @@ impl Air {
         Self { models, labels, flights: BTreeMap::new(), hashes: BTreeMap::new() }
     }
 
-    /// The image of a price on a tag; `None` when the article is not known.
+    /// The image of a price on a tag; `None` when the article is not known or the label cannot be drawn, which is logged.
     ///
-    /// The one place in which labels are drawn. What a picture lacks is said here; a price that does not fit is an error.
-    fn draw(&mut self, shelf: &Shelf, tag: TagNo, show: TillPrice) -> Option<Result<Planes, String>> {
+    /// The one place in which labels are drawn.
+    fn draw(&mut self, shelf: &Shelf, tag: TagNo, show: TillPrice) -> Option<Planes> {
         let model = *self.models.get(usize::try_from(tag.0).ok()?)?;
         let article = shelf.article(shelf.sku(tag)?)?;
-        let picture = match self.labels.draw(article, show.price, model) {
-            Some(Ok(picture)) => picture,
-            Some(Err(error)) => return Some(Err(error.to_string())),
-            None => return Some(Err("the template for labels is not configured".to_owned())),
-        };
-        for warning in &picture.warnings {
-            tracing::warn!(tag = ?shelf.id(tag), sku = %article.sku, %warning, "label is not as it should be");
-        }
-        let planes = picture.canvas.planes(model);
-        Some(planes.ok_or_else(|| format!("panel {:#05x} is not driven by planes", model.id)))
+        self.labels.planes(shelf.id(tag)?, article, show.price, model)
     }
 
     /// The ledger knows the image of a tag.
@@ -84,7 +75,7 @@ impl Air {
             article.is_some_and(|article| article.version == show.version)
         };
         let Some(show) = shelf.plan().shown(tag).filter(same_entry) else { return false };
-        let drawn = self.draw(shelf, tag, show).and_then(Result::ok);
+        let drawn = self.draw(shelf, tag, show);
         drawn.zip(self.hash(tag)).is_some_and(|(planes, confirmed)| planes.hash() != confirmed)
     }
 
@@ -96,17 +87,9 @@ impl Air {
             return true;
         };
         let Some(id) = shelf.id(job.tag).cloned() else { return true };
-        let planes = match self.draw(shelf, job.tag, show) {
-            Some(Ok(planes)) => planes,
-            Some(Err(error)) => {
-                tracing::error!(tag = %id, %error, "label cannot be drawn");
-                shelf.handle_ended(job.number, Outcome::NotStarted, now_ms);
-                return true;
-            }
-            None => {
-                shelf.handle_ended(job.number, Outcome::NotStarted, now_ms);
-                return true;
-            }
+        let Some(planes) = self.draw(shelf, job.tag, show) else {
+            shelf.handle_ended(job.number, Outcome::NotStarted, now_ms);
+            return true;
         };
         let hash = planes.hash();
         let order = TagJob { job: job.number, tag: id.as_str().into(), planes };
