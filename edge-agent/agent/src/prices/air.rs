@@ -1,6 +1,5 @@
 //! Jobs of the plan at the radio: the image of a label, what the drivers answer, what people see of a tag.
 
-use super::Work;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use drv_host::TagJob;
@@ -8,7 +7,7 @@ use drv_protocol::gicisky::{Label, Model, Planes, render};
 use edge_api::DeviceReading;
 use edge_core::price::TillPrice;
 use edge_core::shelf::Shelf;
-use edge_core::tagplan::{Job, Outcome, TagNo, Urgency};
+use edge_core::tagplan::{Job, Outcome, TagNo, Urgency, Work};
 use std::collections::BTreeMap;
 use sync_model::{Article, DeviceId, Sku, StockUnit};
 
