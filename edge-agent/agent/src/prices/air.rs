@@ -1,6 +1,5 @@
 //! Jobs of the plan at the radio: the image of a label, what the drivers answer, what people see of a tag.
 
-use super::Work;
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::labels::Labels;
@@ -9,7 +8,7 @@ use drv_protocol::gicisky::{Model, Planes};
 use edge_api::DeviceReading;
 use edge_core::price::TillPrice;
 use edge_core::shelf::Shelf;
-use edge_core::tagplan::{Job, Outcome, TagNo, Urgency};
+use edge_core::tagplan::{Job, Outcome, TagNo, Urgency, Work};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use sync_model::{DeviceId, Sku};

@@ -16,7 +16,7 @@
 mod air;
 mod ask;
 
-pub use ask::Ask;
+pub use ask::{Ask, NoFlash};
 
 use crate::daemon::Daemon;
 use crate::devices::TagNews;
@@ -24,13 +24,11 @@ use air::Air;
 use edge_core::Moment;
 use edge_core::price::TillPrice;
 use edge_core::shelf::Shelf;
-use edge_core::tagplan::{AdapterNo, Limits, TagNo, Work};
+use edge_core::tagplan::{AdapterNo, Limits, TagNo};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use sync_model::{
-    DeviceId, Direction, Event, LogId, Minor, PriceChanged, Seq, Sku, TagConfirmed, UnixMillis,
-};
+use sync_model::{Direction, Event, LogId, PriceChanged, Seq, Sku, TagConfirmed};
 use tokio::sync::{mpsc, watch};
 
 /// Facts of one ledger job.
@@ -154,7 +152,8 @@ impl Pump {
 
     /// Takes news in; whether a slot of the radio is free.
     fn told(&mut self, news: TagNews) -> bool {
-        let now = self.now().mono_ms;
+        let moment = self.now();
+        let now = moment.mono_ms;
         match news {
             TagNews::Written { job, result } => {
                 self.air.ended(&mut self.shelf, job, result, now);
@@ -167,7 +166,7 @@ impl Pump {
                 }
             }
             TagNews::Adapter { running } => self.shelf.handle_adapter(ADAPTER, running, now),
-            TagNews::Ask(ask) => ask::answer(&mut self.shelf, ask, self.now()),
+            TagNews::Ask(ask) => ask::answer(&mut self.shelf, ask, moment),
         }
         false
     }
