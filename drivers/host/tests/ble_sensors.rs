@@ -167,8 +167,8 @@ async fn a_sensor_is_read_repeats_make_it_stale_and_silence_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sealed_sensor_is_opened_and_recordings_and_plain_frames_are_refused() {
     let ble = format!("address = \"{SEALED}\", format = \"bthome\", key_file = \"FOLDER/key\"");
-    let text =
-        cabinet("freezer", &ble) + &cabinet("other", &format!("address = \"{RUUVI}\", format = \"ruuvi\""));
+    let other = format!("address = \"{RUUVI}\", format = \"ruuvi\"");
+    let text = cabinet("freezer", &ble, NEVER_MS) + &cabinet("other", &other, NEVER_MS);
     let mut stand = Stand::start(&text).await;
     // The key is not there yet: this sensor says so, the other one is read.
     stand.until(RUUVI, &ruuvi(1), "the missing key", health("freezer", "failed")).await;

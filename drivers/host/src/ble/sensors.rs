@@ -1,7 +1,8 @@
 //! Advertising sensors as cabinets' probes, heard by the scan that the tags share.
 //!
 //! Contract
-//! * A reading is reported for a new measurement only, and at most once per `poll_ms`. Repeats of one frame say that the radio
+//! * A reading is reported for a new measurement only, and at most once per `poll_ms`: one that comes sooner waits, and a still
+//!   newer one takes its place. Repeats of one frame say that the radio
 //!   works, not that the sensor does: when nothing but repeats was heard for the time after which the sensor is stale, that is
 //!   a fault with its reason, however loud the sensor is. Silence is `Lost`, as for every device.
 //! * A sensor that sends on events only (BTHome: trigger based) cannot tell silence from peace, so it is no cabinet's probe:
@@ -50,6 +51,8 @@ struct Ear {
     /// When the last new measurement came; silence counts from the start.
     fresh_ms: u64,
     reported_ms: Option<u64>,
+    /// What came too soon after the last report.
+    waiting: Option<CabinetReading>,
 }
 
 impl Sensors {
@@ -66,6 +69,7 @@ impl Sensors {
                 stale_ms: cabinet.lost_after_ms.unwrap_or(config.lost_after_ms).into(),
                 fresh_ms: mono_ms(),
                 reported_ms: None,
+                waiting: None,
             };
             Some((address, ear))
         };
@@ -83,8 +87,12 @@ impl Sensors {
     }
 
     pub(super) fn tick(&mut self, desk: &mut Desk) {
-        self.devices().for_each(|device| desk.tick(device));
-        if mono_ms() >= self.keys_due_ms && self.heard.values().any(|ear| ear.sensor.is_none()) {
+        let now = mono_ms();
+        for ear in self.heard.values_mut() {
+            desk.tick(&ear.device);
+            ear.report_due(now, desk);
+        }
+        if now >= self.keys_due_ms && self.heard.values().any(|ear| ear.sensor.is_none()) {
             self.read_keys(desk);
         }
     }
@@ -200,17 +208,21 @@ impl Ear {
     }
 
     fn reading(&mut self, advert: &SensorAdvert, fault: Option<String>, now: u64, desk: &mut Desk) {
-        if self.reported_ms.is_some_and(|at| now.saturating_sub(at) < self.report_every_ms) {
-            return;
-        }
-        self.reported_ms = Some(now);
-        let reading = CabinetReading {
+        self.waiting = Some(CabinetReading {
             value: advert.temperature,
             fault,
             state: CabinetState::Normal,
             door_open: advert.flags.open,
-        };
-        desk.report(&self.device, DeviceBody::Temperature(reading));
+        });
+        self.report_due(now, desk);
+    }
+
+    fn report_due(&mut self, now: u64, desk: &mut Desk) {
+        let due = self.reported_ms.is_none_or(|at| now.saturating_sub(at) >= self.report_every_ms);
+        if let Some(reading) = self.waiting.take_if(|_| due) {
+            self.reported_ms = Some(now);
+            desk.report(&self.device, DeviceBody::Temperature(reading));
+        }
     }
 }
 
