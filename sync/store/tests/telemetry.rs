@@ -229,7 +229,7 @@ fn flipped_bytes_are_noticed_wherever_they_are() {
     drop(telemetry);
     let (file, tail) =
         (std::fs::read(&path).unwrap(), std::fs::read(dir.path().join("telemetry.db.tail")).unwrap());
-    for round in 0..60_usize {
+    for round in 0..40_usize {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("telemetry.db");
         let (mut file, mut tail) = (file.clone(), tail.clone());

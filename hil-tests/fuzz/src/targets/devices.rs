@@ -196,7 +196,7 @@ pub(crate) fn tcp_request(bytes: &[u8]) {
 /// A header that fits what follows.
 fn framed(bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_be_bytes();
-    [&[0x12, 0x34, 0, 0], &length, bytes].concat()
+    [&[0x12, 0x34, 0, 0][..], &length, bytes].concat()
 }
 
 /// The length of a frame is the same however much of it is there already.

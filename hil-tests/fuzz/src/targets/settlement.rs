@@ -5,14 +5,14 @@ use sync_codec::{
     Dictionary, Level, PACKED, PACKED_BYTES_MAX, PACKED_RECORDS_MAX, decode_block, encode_block,
 };
 use sync_core::replica::{BlockCodec, Letter};
-use sync_core::{Ack, Block, Hello, Link, Message, Nak};
+use sync_core::{Ack, Block, Hello, Link, Message, MoneyAccount, Nak};
 use sync_evidence::{
     Capture, CaptureWriter, Leaf, LogEnd, MoneyTotal, Seal, SignedStatement, SigningKey, SkuTotal, Statement,
     TaxTotal, Tickets,
 };
 use sync_model::{
     Audit, BusinessDay, ClockJumped, ClockQuality, Currency, Direction, Epoch, EpochOpened, EpochReason,
-    Event, FactRef, Kind, LogId, Milli, Minor, MoneyAccount, Seq, Sku, Stamp, StoreId, Text, UnixMillis,
+    Event, FactRef, Kind, LogId, Milli, Minor, Seq, Sku, Stamp, StoreId, Text, UnixMillis,
 };
 
 const LOG: LogId = LogId { store: StoreId(7), direction: Direction::Up, epoch: Epoch(1_790_000_000) };
@@ -159,7 +159,7 @@ pub(crate) fn statement(bytes: &[u8]) {
 
 pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
     let place = |seq| FactRef { epoch: LOG.epoch, seq: Seq(seq) };
-    let eur = Currency::new("EUR").unwrap_or_else(|error| panic!("EUR: {error}"));
+    let eur = Currency::new("EUR").expect("a currency code");
     let statement = Statement {
         store: StoreId(7),
         day: BusinessDay(20_700),
