@@ -150,7 +150,7 @@ impl Road {
             Self::Ble { .. } => Cause::TagSilent,
             Self::Unknown | Self::Serial { .. } | Self::Rtu { .. } | Self::Tcp { .. } | Self::I2c { .. } => {
                 Cause::Mute
-            },
+            }
         }
     }
 
@@ -170,11 +170,9 @@ impl Road {
     pub fn port(&self) -> Option<&str> {
         match self {
             Self::Serial { port } | Self::Rtu { port, .. } => Some(port),
-            Self::Unknown
-            | Self::Tcp { .. }
-            | Self::OneWire { .. }
-            | Self::I2c { .. }
-            | Self::Ble { .. } => None,
+            Self::Unknown | Self::Tcp { .. } | Self::OneWire { .. } | Self::I2c { .. } | Self::Ble { .. } => {
+                None
+            }
         }
     }
 }
@@ -257,7 +255,9 @@ fn noise(device: &str, road: &Road) -> String {
         Road::Ble { .. } => {
             format!("{device} sends what its model does not: check address and model in the configuration")
         }
-        Road::Unknown | Road::I2c { .. } => format!("answers of {device} are damaged: check its cable and its settings"),
+        Road::Unknown | Road::I2c { .. } => {
+            format!("answers of {device} are damaged: check its cable and its settings")
+        }
     }
 }
 

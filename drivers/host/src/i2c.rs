@@ -142,7 +142,8 @@ impl Chip {
         };
         desk.contact(&self.device, &contact);
         let value = outcome.ok().map(|climate| climate.temperature);
-        let reading = CabinetReading { value, fault, state: CabinetState::Normal, door_open: None };
+        let (state, door_open, alarms) = (CabinetState::Normal, None, Vec::new());
+        let reading = CabinetReading { value, fault, state, door_open, alarms };
         desk.report(&self.device, DeviceBody::Temperature(reading));
     }
 }

@@ -139,6 +139,10 @@ impl Registry {
         self.stop.load(Ordering::Acquire)
     }
 
+    pub(crate) fn class(&self, device: &str) -> Option<DeviceClass> {
+        self.slot(device).map(|slot| slot.class)
+    }
+
     /// Something was plugged in.
     pub(crate) fn plug(&self) {
         self.plugs.fetch_add(1, Ordering::AcqRel);

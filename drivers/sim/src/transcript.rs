@@ -25,8 +25,6 @@
 //!   is followed by the beginning. Another request is a [`Mismatch`] that names the frame, what was expected and what came;
 //!   from then on the far end is silent.
 
-use std::fmt::Write as _;
-
 use thiserror::Error;
 
 use crate::modbus::Answer;
@@ -172,11 +170,11 @@ impl Transcript {
         let mut text = String::from("steelyard-transcript 1\n");
         let wire = Wire::ALL.iter().find(|(wire, _)| *wire == self.wire).map_or("", |(_, name)| name);
         for (key, value) in self.head.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain([("wire", wire)]) {
-            let _ = writeln!(text, "{key} {value}");
+            text.push_str(&format!("{key} {value}\n"));
         }
         for frame in &self.frames {
             let arrow = if frame.direction == Direction::ToDevice { '>' } else { '<' };
-            let _ = writeln!(text, "{} {arrow} {}", frame.at_ms, hex(&frame.bytes));
+            text.push_str(&format!("{} {arrow} {}\n", frame.at_ms, hex(&frame.bytes)));
         }
         text
     }

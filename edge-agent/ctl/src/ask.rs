@@ -1,8 +1,8 @@
 //! One command: what is asked, what is printed, how it ends.
 
 mod frames;
-mod shared;
 mod preview;
+mod shared;
 mod tags;
 mod telemetry;
 

@@ -4,8 +4,8 @@
 use edge_api::{
     Alarm, AlarmCount, Alarms, Answer, BatchRow, Batches, Check, ClassCount, Device, DeviceDetail,
     DeviceReading, Devices, Doctor, Done, ErrorBody, EventRow, Events, Frame, Frames, HeldRise, IntervalRow,
-    LedgerBrief, Named, Preview, SampleRow, Samples, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TagPlan,
-    TagRow, Tags, TagsBlocked, Trouble, Verify,
+    LedgerBrief, Named, Preview, SampleRow, Samples, Status, Stock, StockRow, Sync, SyncBrief, SyncLog,
+    TagPlan, TagRow, Tags, TagsBlocked, Trouble, Verify,
 };
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -233,7 +233,7 @@ fn frames_are_traced_and_recorded() {
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("scale.transcript");
-    let record = |file: &std::path::Path| {
+    let record = |file: &Path| {
         let out = file.to_str().unwrap();
         edgectl(&canned.socket, &["device", "record", "scale-2", "--seconds", "1", "--out", out])
     };

@@ -19,9 +19,9 @@ mod care;
 mod family;
 mod fault;
 mod jobs;
-mod sensors;
 mod link;
 mod power;
+mod sensors;
 mod session;
 
 pub(crate) use family::unsupported;

@@ -19,8 +19,8 @@ use drv_protocol::advert::{Address, AdvertError, Hearing, Part, Sensor, SensorAd
 use drv_protocol::ccm::Key;
 use uuid::Uuid;
 
+use super::link::within;
 use super::session::CALL_LIMIT;
-use super::upload::within;
 use crate::clock::mono_ms;
 use crate::config::{BleConfig, BleSource, CabinetConfig};
 use crate::event::{CabinetReading, CabinetState, DeviceBody};
@@ -213,6 +213,7 @@ impl Ear {
             fault,
             state: CabinetState::Normal,
             door_open: advert.flags.open,
+            alarms: Vec::new(),
         });
         self.report_due(now, desk);
     }
