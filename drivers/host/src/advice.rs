@@ -303,7 +303,7 @@ fn port(cause: Cause, device: &str, road: &Road) -> String {
 mod tests {
     use super::*;
 
-    fn roads() -> [Road; 6] {
+    fn roads() -> [Road; 7] {
         [
             Road::Unknown,
             Road::Serial { port: "usb:serial=A10K".to_owned() },
