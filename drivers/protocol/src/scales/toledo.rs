@@ -92,7 +92,7 @@ impl ScaleProtocol for Toledo {
             Err(error) => return Some(Err(error.into())),
         };
         let Some(answer) = self.answer(&reply) else {
-            let unasked = ScaleError::Unasked(Evidence::of(&[byte]));
+            let unasked = ScaleError::Unasked(Evidence::of(self.decoder.last_frame()));
             return Some(if matches!(reply, Reply::Echo(_)) { Ok(Step::Heard) } else { Err(unasked) });
         };
         self.order = None;

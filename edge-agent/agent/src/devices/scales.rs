@@ -9,7 +9,7 @@ use sync_model::{DeviceId, Event, FactRef, Grams, Weighing};
 use tokio::sync::oneshot;
 
 /// What a scale said to an operator's order, or why it was not carried out.
-pub type Told = Result<ScaleDone, String>;
+pub(crate) type Told = Result<ScaleDone, String>;
 /// Orders under way at one scale.
 const ORDERS_MAX: usize = 16;
 
