@@ -44,6 +44,10 @@ const BACKLOG_MAX: usize = 128;
 const TASK_SLICE: Duration = Duration::from_secs(1);
 /// Thousandths of a full bus's time that probes of mute units may take.
 const PROBE_PERMILLE: u16 = 50;
+/// The shortest wait of a probe.
+const PROBE_MIN: Duration = Duration::from_millis(50);
+/// One part in so many of the longest answer time is forgotten at each answer.
+const ANSWER_FORGET: u32 = 256;
 /// Time between the first visits of two units behind one TCP address.
 const TCP_SPACING_MS: u64 = 5;
 
@@ -78,6 +82,8 @@ pub(crate) struct Bus {
     schedule: Schedule,
     orders: Receiver<BusOrder>,
     inquiry: Option<Sought>,
+    /// The longest that an answered read took here, forgotten slowly.
+    answer: Duration,
     origin: Instant,
     ticked: Instant,
 }
@@ -105,7 +111,7 @@ impl Bus {
         let stations: Vec<Station> = cabinets.chain(steamers).collect();
         let units: Vec<UnitPlan> = stations.iter().map(unit_plan).collect();
         let plan = BusPlan {
-            timeout_ms: bus.timeout_ms.into(),
+            probe_ms: bus.timeout_ms.into(),
             spacing_ms: spacing_ms(&wire, &stations),
             probe_max_ms: bus.mute_backoff_max_ms.into(),
             probe_permille: PROBE_PERMILLE,
@@ -119,6 +125,7 @@ impl Bus {
             schedule: Schedule::new(plan, &units, 0),
             orders,
             inquiry: None,
+            answer: Duration::ZERO,
             origin,
             ticked: origin,
         }
@@ -228,7 +235,16 @@ impl Bus {
     ) -> Result<Option<Seen>, String> {
         let Some(station) = self.stations.get_mut(index) else { return Ok(None) };
         let began = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let outcome = station.read(wire, desk, self.timeout, depth).await;
+        let timeout =
+            if depth == Depth::Probe { probe_timeout(self.answer, self.timeout) } else { self.timeout };
+        let outcome = station.read(wire, desk, timeout, depth).await;
+        if let Ok(visit) = &outcome
+            && visit.slowest > Duration::ZERO
+        {
+            self.answer = visit.slowest.max(self.answer - self.answer / ANSWER_FORGET);
+            let probe = probe_timeout(self.answer, self.timeout);
+            self.schedule.set_probe_ms(u64::try_from(probe.as_millis()).unwrap_or(u64::MAX));
+        }
         // A wire that breaks under a unit is its silence too, or the unit would be asked first again and again.
         let silent = outcome.as_ref().map_or(true, station::Visit::is_silent);
         let heard = if silent { Outcome::Silent } else { Outcome::Heard };
@@ -260,6 +276,12 @@ impl Bus {
 
 fn unit_plan(station: &Station) -> UnitPlan {
     UnitPlan { interval_ms: u64::try_from(station.interval.as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// How long a unit that has been silent is waited for: far longer than the units of this bus take, never longer than configured.
+/// Healthy units keep the whole timeout, since a late answer would be heard in the place of somebody else's.
+fn probe_timeout(answer: Duration, timeout: Duration) -> Duration {
+    if answer.is_zero() { timeout } else { (answer * 4).max(PROBE_MIN).min(timeout) }
 }
 
 /// Units of one line stand close together, but never closer than a visit takes or than the interval has room for.

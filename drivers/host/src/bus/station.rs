@@ -67,6 +67,8 @@ pub(super) struct Visit {
     pub(super) asked: bool,
     pub(super) answered: bool,
     pub(super) fault: Option<WireFault>,
+    /// The longest that an answer took.
+    pub(super) slowest: Duration,
 }
 
 impl Visit {
@@ -130,7 +132,7 @@ impl Station {
         depth: Depth,
     ) -> Result<Visit, String> {
         let begun = Instant::now();
-        let mut visit = Visit { asked: false, answered: false, fault: None };
+        let mut visit = Visit { asked: false, answered: false, fault: None, slowest: Duration::ZERO };
         let mut mute = self.resting(depth);
         for index in 0..self.plan.len() {
             let Some(planned) = self.plan.get_mut(index) else { break };
@@ -152,9 +154,11 @@ impl Station {
             }
             let request = planned.request.clone();
             visit.asked = true;
+            let sent = Instant::now();
             match self.exchange(wire, desk, poll.unit_offset, &request, timeout).await? {
                 Ok(response) => {
                     visit.answered = true;
+                    visit.slowest = visit.slowest.max(sent.elapsed());
                     self.image.absorb(&poll, &response);
                     self.rest(index);
                 }

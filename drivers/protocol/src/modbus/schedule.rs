@@ -5,8 +5,9 @@
 //!   delays do not add up; due times that were missed are skipped, never made up for in a burst.
 //! * First visits follow one another at `spacing_ms`. Units of one line stand close together, so that the rest of the interval
 //!   is one piece of idle time, in which a silent unit can be waited for without anybody noticing.
-//! * After [`TRIP_AFTER`] silent visits in a row a unit's breaker opens: it is only probed, ever more rarely up to
-//!   `probe_max_ms`, each time at the price of at most one answer timeout. Its first answer closes the breaker.
+//! * A silent visit opens a unit's breaker: from its next turn on it is only probed, ever more rarely up to `probe_max_ms`, each
+//!   time at the price of at most `probe_ms`. Its first answer closes the breaker, and it is back in its old step. So a unit
+//!   that falls mute costs the others one full answer timeout, once.
 //! * A probe is made when it fits into the idle time before the next healthy unit is due. On a bus that has had no such idle
 //!   time for two intervals it is made all the same, but only out of a budget of `probe_permille` of the bus's time: that is all that mute units, however
 //!   many, can cost the others.
@@ -17,16 +18,14 @@
 
 use alloc::vec::Vec;
 
-/// Silent visits in a row that open a unit's breaker.
-pub const TRIP_AFTER: u8 = 2;
 /// Probes saved up at most: a bus that was quiet for an hour does not spend it on probes in a row.
 const SAVED_PROBES_MAX: u64 = 2;
 
 /// What holds for a whole bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BusPlan {
-    /// What a silent visit costs at most: the answer timeout.
-    pub timeout_ms: u64,
+    /// What a probe costs at most; see [`Schedule::set_probe_ms`].
+    pub probe_ms: u64,
     /// Time between the first visits of neighbours.
     pub spacing_ms: u64,
     /// How rarely a mute unit is probed in the end.
@@ -68,7 +67,8 @@ pub enum Turn {
 struct Unit {
     interval_ms: u64,
     due: u64,
-    silent: u8,
+    /// A due time: all others are whole intervals from it.
+    step: u64,
     /// While the breaker is open: the pause after the next silent probe.
     pause_ms: Option<u64>,
 }
@@ -93,7 +93,8 @@ impl Schedule {
             let offset = u64::try_from(index).unwrap_or(0).saturating_mul(bus.spacing_ms);
             let interval_ms = plan.interval_ms.max(1);
             // Within the first interval, so that nobody waits longer than that for the first visit.
-            Unit { interval_ms, due: now.saturating_add(offset % interval_ms), silent: 0, pause_ms: None }
+            let due = now.saturating_add(offset % interval_ms);
+            Unit { interval_ms, due, step: due, pause_ms: None }
         };
         let units = units.iter().enumerate().map(unit).collect();
         Self { bus, units, budget: 0, counted: now, on_budget: false }
@@ -115,12 +116,12 @@ impl Schedule {
             return if probe_due <= now { self.probe(probe, false) } else { Turn::Wait(probe_due) };
         };
         let ready = probe_due <= now;
-        let idle = due.saturating_sub(now) >= self.bus.timeout_ms;
+        let idle = due.saturating_sub(now) >= self.bus.probe_ms;
         // A bus that idles once per interval never needs the budget.
         let longest = self.units.iter().filter(|unit| unit.pause_ms.is_none()).map(|unit| unit.interval_ms);
         let patience = longest.max().unwrap_or(0).saturating_mul(2);
         let overdue = now >= probe_due.saturating_add(patience);
-        let affordable = overdue && self.budget >= self.bus.timeout_ms.saturating_mul(1_000);
+        let affordable = overdue && self.budget >= self.bus.probe_ms.saturating_mul(1_000);
         match (ready, idle, affordable) {
             (true, true, _) => self.probe(probe, false),
             // Held-up units are visited right after it, in their order: the budget bounds how often.
@@ -137,11 +138,12 @@ impl Schedule {
         if core::mem::take(&mut self.on_budget) {
             self.budget = self.budget.saturating_sub(now.saturating_sub(began).saturating_mul(1_000));
         }
-        let (timeout, longest) = (self.bus.timeout_ms, self.bus.probe_max_ms);
+        let longest = self.bus.probe_max_ms;
         let Some(unit) = self.units.get_mut(index) else { return };
+        let most = longest.max(unit.interval_ms);
         match (outcome, unit.pause_ms) {
             (Outcome::Heard, open) => {
-                (unit.silent, unit.pause_ms) = (0, None);
+                unit.pause_ms = None;
                 if open.is_some() {
                     // Back among the healthy, in full at once.
                     unit.due = now;
@@ -150,17 +152,12 @@ impl Schedule {
                 }
             }
             (Outcome::Silent, None) => {
-                unit.silent = unit.silent.saturating_add(1);
                 unit.advance(now);
-                if unit.silent >= TRIP_AFTER {
-                    let first = unit.interval_ms.max(timeout);
-                    unit.pause_ms = Some(first.saturating_mul(2).min(longest.max(unit.interval_ms)));
-                    unit.due = now.saturating_add(first.min(longest.max(unit.interval_ms)));
-                }
+                unit.pause_ms = Some(unit.interval_ms.saturating_mul(2).min(most));
             }
             (Outcome::Silent, Some(pause)) => {
                 unit.due = now.saturating_add(pause);
-                unit.pause_ms = Some(pause.saturating_mul(2).min(longest.max(unit.interval_ms)));
+                unit.pause_ms = Some(pause.saturating_mul(2).min(most));
             }
         }
     }
@@ -170,6 +167,11 @@ impl Schedule {
         if let Some(unit) = self.units.get_mut(index) {
             unit.due = unit.due.min(now);
         }
+    }
+
+    /// Says what a probe costs at most, once it is known how fast the units of this bus answer.
+    pub const fn set_probe_ms(&mut self, probe_ms: u64) {
+        self.bus.probe_ms = probe_ms;
     }
 
     /// The unit's breaker is open.
@@ -191,7 +193,7 @@ impl Schedule {
     fn save(&mut self, now: u64) {
         let past = now.saturating_sub(self.counted);
         self.counted = self.counted.max(now);
-        let most = self.bus.timeout_ms.saturating_mul(1_000 * SAVED_PROBES_MAX);
+        let most = self.bus.probe_ms.saturating_mul(1_000 * SAVED_PROBES_MAX);
         let more = past.saturating_mul(u64::from(self.bus.probe_permille));
         self.budget = self.budget.saturating_add(more).min(most);
     }
@@ -200,8 +202,12 @@ impl Schedule {
 impl Unit {
     /// The next due time after `now`, in step with the ones before.
     const fn advance(&mut self, now: u64) {
-        let missed = now.saturating_sub(self.due) / self.interval_ms;
-        self.due = self.due.saturating_add(self.interval_ms.saturating_mul(missed.saturating_add(1)));
+        if now < self.step {
+            self.due = self.step;
+            return;
+        }
+        let steps = (now - self.step) / self.interval_ms;
+        self.due = self.step.saturating_add(self.interval_ms.saturating_mul(steps.saturating_add(1)));
     }
 }
 
@@ -211,8 +217,7 @@ mod tests {
     use alloc::vec;
     use proptest::prelude::*;
 
-    const BUS: BusPlan =
-        BusPlan { timeout_ms: 300, spacing_ms: 20, probe_max_ms: 10_000, probe_permille: 20 };
+    const BUS: BusPlan = BusPlan { probe_ms: 300, spacing_ms: 20, probe_max_ms: 10_000, probe_permille: 20 };
 
     /// A bus of units that each take `service` ms to answer, or the timeout where they are mute.
     struct Line {
@@ -259,7 +264,7 @@ mod tests {
 
         fn serve(&mut self, index: usize, began: u64) {
             let mute = self.mute[index];
-            self.now += if mute { self.schedule.bus.timeout_ms } else { self.service };
+            self.now += if mute { self.schedule.bus.probe_ms } else { self.service };
             let outcome = if mute { Outcome::Silent } else { Outcome::Heard };
             self.schedule.done(index, outcome, began, self.now);
         }
@@ -333,16 +338,26 @@ mod tests {
     }
 
     #[test]
-    fn one_lost_answer_opens_no_breaker_and_what_is_wanted_comes_first() {
+    fn a_lost_answer_costs_a_probe_in_idle_time_and_the_unit_is_back_in_step() {
         let mut schedule = Schedule::new(BUS, &[UnitPlan { interval_ms: 1_000 }; 2], 0);
         assert_eq!(schedule.next(0), Turn::Visit(0));
         schedule.done(0, Outcome::Silent, 0, 300);
-        assert!(!schedule.is_open(0));
+        assert!(schedule.is_open(0));
         assert_eq!(schedule.next(300), Turn::Visit(1));
         schedule.done(1, Outcome::Heard, 300, 310);
         assert_eq!(schedule.next(310), Turn::Wait(1_000));
-        schedule.expedite(1, 320);
-        assert_eq!(schedule.next(320), Turn::Visit(1));
+        schedule.set_probe_ms(60);
+        assert_eq!(schedule.next(1_000), Turn::Wait(1_020), "no room for 60 ms before unit 1");
+        assert_eq!(schedule.next(1_020), Turn::Visit(1));
+        schedule.done(1, Outcome::Heard, 1_020, 1_040);
+        assert_eq!(schedule.next(1_040), Turn::Probe(0));
+        schedule.done(0, Outcome::Heard, 1_040, 1_060);
+        assert!(!schedule.is_open(0));
+        assert_eq!(schedule.next(1_060), Turn::Visit(0));
+        schedule.done(0, Outcome::Heard, 1_060, 1_080);
+        assert_eq!(schedule.next(1_080), Turn::Wait(2_000));
+        schedule.expedite(1, 1_090);
+        assert_eq!(schedule.next(1_090), Turn::Visit(1));
         assert_eq!(Schedule::new(BUS, &[], 0).next(5), Turn::Never);
     }
 
@@ -363,7 +378,7 @@ mod tests {
             timeout in 10_u64..400,
             permille in 0_u16..1_000,
         ) {
-            let bus = BusPlan { timeout_ms: timeout, spacing_ms: 7, probe_max_ms: 8_000, probe_permille: permille };
+            let bus = BusPlan { probe_ms: timeout, spacing_ms: 7, probe_max_ms: 8_000, probe_permille: permille };
             let mut line = Line::new(bus, mute.len(), interval, 10);
             line.mute.clone_from(&mute);
             line.run(60_000);
