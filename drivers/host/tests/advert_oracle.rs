@@ -39,7 +39,7 @@ fn ruuvi_case(rng: &mut Rng) -> Case {
         }
     }
     // Humidity up to 100 %: above, ours says nothing and theirs repeats what was sent.
-    if bytes[3] != 0xFF {
+    if bytes[3..5] != [0xFF, 0xFF] {
         bytes[3] %= 0x9C;
     }
     let end = bytes.len();
