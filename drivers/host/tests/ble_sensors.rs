@@ -1,7 +1,7 @@
 //! Advertising sensors as cabinets' probes, through our own fake `org.bluez` on a private bus.
 //!
 //! The host side runs in `drv-probe`, a process of its own, because the bus it talks to is named by its environment. The
-//! decoders themselves are compared with other people's in the rig's `advert_oracle` test.
+//! decoders themselves are compared with other people's in `advert_oracle`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;

@@ -15,6 +15,8 @@ const CASES: usize = 1_500;
 struct Case {
     row: Value,
     ours: SensorAdvert,
+    /// Half a step of what theirs rounds the temperature to.
+    coarse: f64,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -37,7 +39,7 @@ fn ruuvi_case(rng: &mut Rng) -> Case {
         }
     }
     // Humidity up to 100 %: above, ours says nothing and theirs repeats what was sent.
-    if bytes[3] != 0xFF {
+    if bytes[3..5] != [0xFF, 0xFF] {
         bytes[3] %= 0x9C;
     }
     let end = bytes.len();
@@ -49,7 +51,9 @@ fn ruuvi_case(rng: &mut Rng) -> Case {
         bytes[end - 3..].copy_from_slice(&sender.0[3..]);
     }
     let ours = ruuvi::decode(sender, &bytes).unwrap();
-    Case { row: json!({"format": "ruuvi", "address": sender.to_string(), "data": hex(&bytes)}), ours }
+    let row = json!({"format": "ruuvi", "address": sender.to_string(), "data": hex(&bytes)});
+    // ruuvitag-sensor rounds to hundredths what has a resolution of 0.005 °C and 0.0025 %.
+    Case { row, ours, coarse: 0.0051 }
 }
 
 /// Object ids with the length of their values, and how many of a group may stand in one frame (theirs numbers repeats).
@@ -76,6 +80,8 @@ fn bthome_case(rng: &mut Rng) -> Case {
         }
     }
     chosen.sort_unstable();
+    // bthome-ble rounds the steps of 0.35 °C to tenths.
+    let coarse = if chosen.contains(&(0x58, 1)) { 0.051 } else { 1e-6 };
     let mut objects = Vec::new();
     for (id, length) in chosen {
         objects.push(id);
@@ -98,7 +104,7 @@ fn bthome_case(rng: &mut Rng) -> Case {
     if sealed {
         row["key"] = json!(hex(&key_bytes));
     }
-    Case { row, ours }
+    Case { row, ours, coarse }
 }
 
 fn govee_case(rng: &mut Rng) -> Case {
@@ -111,7 +117,7 @@ fn govee_case(rng: &mut Rng) -> Case {
     let bytes = [rng.byte(), high, middle, low, battery, rng.byte()];
     let ours = govee::decode(&bytes).unwrap();
     let row = json!({"format": "govee-h5075", "address": address(rng).to_string(), "data": hex(&bytes)});
-    Case { row, ours }
+    Case { row, ours, coarse: 1e-6 }
 }
 
 fn same(case: &Case, theirs: &Value) {
@@ -119,11 +125,11 @@ fn same(case: &Case, theirs: &Value) {
     assert!(theirs.get("error").is_none(), "{place}");
     let sealed = case.row.get("key").is_some();
     let ours = &case.ours;
-    // ruuvitag-sensor rounds to hundredths what has a resolution of 0.005 °C and 0.0025 %.
-    let coarse = if case.row["format"] == "ruuvi" { 0.0051 } else { 1e-6 };
+    // Both round the quarter steps of a Ruuvi to hundredths, halves not the same way.
+    let humidity = if case.row["format"] == "ruuvi" { 0.0101 } else { 1e-6 };
     let rows = [
-        ("temperature", ours.temperature.map(|t| f64::from(t.0) / 1000.0), coarse),
-        ("humidity", ours.humidity.map(|h| f64::from(h.0) / 100.0), coarse),
+        ("temperature", ours.temperature.map(|t| f64::from(t.0) / 1000.0), case.coarse),
+        ("humidity", ours.humidity.map(|h| f64::from(h.0) / 100.0), humidity),
         ("pressure", ours.pressure_pa.map(|p| f64::from(p) / 100.0), 1e-6),
         ("battery_v", ours.battery_mv.map(|v| f64::from(v) / 1000.0), 1e-6),
         ("battery_percent", ours.battery_percent.map(f64::from), 1e-6),
