@@ -49,6 +49,8 @@ impl Frames {
     }
 }
 
+type Notifications = Pin<Box<dyn Stream<Item = ValueNotification> + Send>>;
+
 /// A connected tag with its services discovered.
 pub(super) struct Link<'a> {
     peripheral: &'a Peripheral,
@@ -56,7 +58,8 @@ pub(super) struct Link<'a> {
     characteristics: Vec<Characteristic>,
     limit: Duration,
     frames: &'a mut Frames,
-    answers: Option<(Uuid, Pin<Box<dyn Stream<Item = ValueNotification> + Send>>)>,
+    /// What is subscribed to, and its notifications.
+    answers: Option<(Uuid, Notifications)>,
 }
 
 impl<'a> Link<'a> {
