@@ -73,7 +73,10 @@ pub(super) fn answer(shelf: &mut Shelf, ask: Ask, now: Moment) {
             drop(answer.send(start(shelf, flash, &tags, now.mono_ms)));
         }
         Ask::OrderDone { order, answer } => {
-            drop(answer.send(shelf.handle_order_done(order, now.mono_ms).len()));
+            let tags = shelf.handle_order_done(order, now.mono_ms).len();
+            if answer.send(tags).is_err() {
+                tracing::debug!(order, "nobody waits to hear that the order is picked");
+            }
         }
     }
 }
