@@ -19,7 +19,7 @@ pub use scale::{ScaleConfig, ScaleLine, ScaleProtocol};
 pub use tag::{EslAddress, KeyText, TagEncoding, TagFamily, TagHeader, TagScan};
 
 /// Most devices of all classes together.
-pub const DEVICES_MAX: usize = 1024;
+pub const DEVICES_MAX: usize = 32_768;
 
 /// All devices of one store and the buses and adapters they hang on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]

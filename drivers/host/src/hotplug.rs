@@ -246,6 +246,43 @@ mod tests {
         assert_eq!(Uevent::parse(b"x\0ACTION=add\0SUBSYSTEMS=tty\0"), None);
     }
 
+    #[test]
+    fn a_port_that_appears_in_its_folder_is_a_plug_even_when_the_folder_is_new() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("serial/by-id");
+        let config: HostConfig = toml::from_str(&format!(
+            "[[scale]]\nid = \"s\"\nprotocol = \"toledo-8217\"\nport = \"{}\"\ninterval_g = 5\ncapacity_g = 15000\n",
+            folder.join("scale").display()
+        ))
+        .unwrap();
+        let none: [(Arc<str>, crate::DeviceClass, u64); 0] = [];
+        let registry = Arc::new(Registry::new(none.into_iter()));
+        let (events, _receiver) = tokio::sync::mpsc::channel(1);
+        let mut desk = crate::registry::Desk::new(registry.clone(), events);
+        let watch = spawn(&config, registry.clone()).unwrap().expect("this system has inotify");
+        let mut seen = |what: &str| {
+            let begun = Instant::now();
+            while !desk.plugged() {
+                assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        std::fs::create_dir_all(&folder).unwrap();
+        seen("the folder that was missing");
+        // Until the new folder itself is watched, what appears in it may be missed; then it is not.
+        let begun = Instant::now();
+        for number in 0.. {
+            std::os::unix::fs::symlink("/dev/null", folder.join(format!("scale-{number}"))).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            if desk.plugged() {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "a port in the new folder");
+        }
+        registry.ask_stop();
+        watch.join().unwrap();
+    }
+
     proptest::proptest! {
         #[test]
         fn any_datagram_is_read_without_panic(bytes: Vec<u8>) {

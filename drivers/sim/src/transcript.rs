@@ -22,7 +22,8 @@
 //! * [`Transcript::parse`] takes any text: a fault names the line, what was expected and what was found. Size is bounded.
 //! * [`Replay`] answers a request with what the device answered, after the recorded time, when the request is byte for byte the
 //!   recorded one; on `modbus-tcp` the transaction number is free and comes back in the answer, as the protocol wants. The end
-//!   is followed by the beginning. Another request is a [`Mismatch`] that names the frame, what was expected and what came;
+//!   is followed by the beginning. At either the host may be elsewhere in its round of questions than the record: the first
+//!   request is then looked for in the whole record. Another request is a [`Mismatch`] that names the frame, what was expected and what came;
 //!   from then on the far end is silent.
 
 use thiserror::Error;
@@ -225,6 +226,8 @@ pub struct Replay {
     transcript: Transcript,
     next: usize,
     heard: Vec<u8>,
+    /// A request of this round was found, so the next one is known.
+    placed: bool,
     rounds: u64,
     mismatch: Option<Mismatch>,
 }
@@ -233,7 +236,8 @@ impl Replay {
     /// Stands at the beginning.
     #[must_use]
     pub fn new(transcript: Transcript) -> Self {
-        let mut replay = Self { transcript, next: 0, heard: Vec::new(), rounds: 0, mismatch: None };
+        let mut replay =
+            Self { transcript, next: 0, heard: Vec::new(), placed: false, rounds: 0, mismatch: None };
         // What a device said before it was asked belongs to a conversation that was not recorded.
         replay.next = replay.request_from(0).unwrap_or(0);
         replay
@@ -264,13 +268,37 @@ impl Replay {
                 break;
             };
             if !self.fits(&expected) {
+                if self.place() {
+                    answers.extend(self.complete());
+                    continue;
+                }
                 let found = std::mem::take(&mut self.heard);
                 self.mismatch = Some(Mismatch { frame: self.next + 1, expected, found });
-            } else if self.heard.len() == expected.len() {
-                answers.extend(self.answer());
+            } else {
+                answers.extend(self.complete());
             }
         }
         answers
+    }
+
+    /// At the beginning of a round: another request of the record begins with what was heard.
+    fn place(&mut self) -> bool {
+        let requests = (0..).zip(&self.transcript.frames);
+        let mut requests = requests.filter(|(_, frame)| frame.direction == Direction::ToDevice);
+        let found = requests.find(|(_, frame)| self.fits(&frame.bytes)).map(|(index, _)| index);
+        match found.filter(|_| !self.placed) {
+            Some(index) => {
+                self.next = index;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The answers, when the request is complete.
+    fn complete(&mut self) -> Vec<Answer> {
+        let len = self.transcript.frames.get(self.next).map(|frame| frame.bytes.len());
+        if len == Some(self.heard.len()) { self.answer() } else { Vec::new() }
     }
 
     /// What was heard so far is the beginning of what is expected.
@@ -301,6 +329,7 @@ impl Replay {
             answers.push(Answer { bytes, after_ms });
         }
         self.rounds += u64::from(until.is_none());
+        self.placed = until.is_some();
         self.next = until.or_else(|| self.request_from(0)).unwrap_or(0);
         answers
     }
@@ -360,6 +389,19 @@ mod tests {
         let other = Request::Read { table: Table::Holding, address: 108, count: 1 };
         assert!(replay.receive(&tcp::encode_request(2, 17, &other).unwrap()).is_empty());
         assert!(replay.mismatch().is_some());
+    }
+
+    #[test]
+    fn a_host_that_begins_elsewhere_in_its_round_is_followed_there() {
+        let text = "steelyard-transcript 1\nwire serial\n0 > 41 31 0D\n1 < 61\n2 > 41 32 0D\n3 < 62\n4 > 41 33 0D\n5 < 63\n";
+        let mut replay = Replay::new(Transcript::parse(text).unwrap());
+        let mut ask =
+            |text: &[u8]| replay.receive(text).into_iter().flat_map(|a| a.bytes).collect::<Vec<u8>>();
+        assert_eq!((ask(b"A2\r"), ask(b"A3\r")), (b"b".to_vec(), b"c".to_vec()));
+        // A new round, again not from the beginning.
+        assert_eq!((ask(b"A3\r"), ask(b"A1\r")), (b"c".to_vec(), b"a".to_vec()));
+        assert_eq!(ask(b"A3\r"), Vec::<u8>::new(), "within a round the order is the recorded one");
+        assert_eq!(replay.mismatch().unwrap().frame, 3);
     }
 
     #[test]

@@ -155,7 +155,7 @@ async fn pull(cable: Cable, stage: &mut Stage) -> Result<()> {
         Cable::Probe(probe) => sockets.cold.unplug_probe(probe),
         Cable::SteamGateway => sockets.kitchen.unplug_gateway(),
         Cable::Steamer(index) => sockets.kitchen.set_mute(index, true),
-        Cable::Adapter => stage.shelf.unplug_adapter(),
+        Cable::Adapter => stage.shelf.unplug_adapter().await?,
         Cable::Broker => stage.programs.broker.kill()?,
         Cable::Hq => stage.programs.kill_hq()?,
     }

@@ -1,7 +1,6 @@
 //! Cold cabinets: forty of them, on Modbus TCP, on a serial bus and on 1-Wire, and the excursions that the script puts
 //! them through.
 
-use crate::kitchen::serve;
 use crate::random::Random;
 use crate::tills::{Shop, locked};
 use anyhow::{Context, Result};
@@ -9,6 +8,7 @@ use drv_protocol::MilliCelsius;
 use drv_sim::cabinet::CabinetConfig;
 use drv_sim::{CabinetMap, CabinetSim, ModbusSim, UnitFaults};
 use hil_rig::clock::now_ms;
+use hil_rig::fleet;
 use hil_rig::http;
 use hil_rig::modbus_tcp::ModbusTcp;
 use hil_rig::pty::FarEnd;
@@ -136,7 +136,7 @@ impl Cold {
 
     /// Plugs it in.
     pub(crate) async fn plug_gateway(&self) -> Result<()> {
-        let server = serve(self.port, &self.tcp).await.context("serve the cabinets")?;
+        let server = fleet::serve(self.port, &self.tcp).await.context("serve the cabinets")?;
         *locked(&self.server) = Some(server);
         Ok(())
     }
@@ -148,12 +148,7 @@ impl Cold {
 
     /// Plugs it in.
     pub(crate) fn plug_line(&self) -> Result<()> {
-        let step = |bus: &mut ModbusSim, _: u64, bytes: &[u8]| {
-            let answers = bus.receive_rtu(bytes, now_ms());
-            answers.into_iter().flat_map(|answer| answer.bytes).collect()
-        };
-        let far_end =
-            FarEnd::plug(&self.link, Arc::clone(&self.line), step).context("plug in the serial bus")?;
+        let far_end = fleet::plug_bus(&self.link, &self.line).context("plug in the serial bus")?;
         *locked(&self.far_end) = Some(far_end);
         Ok(())
     }
@@ -292,7 +287,7 @@ fn write_probes(
 
 /// The two lines that the kernel's w1_therm driver writes for a DS18B20: nine scratchpad bytes with the verdict on their
 /// checksum, and the temperature.
-fn w1_slave(temperature: MilliCelsius) -> String {
+pub(crate) fn w1_slave(temperature: MilliCelsius) -> String {
     let sixteenths = i16::try_from((i64::from(temperature.0) * 16).div_euclid(1000)).unwrap_or_default();
     let [low, high] = sixteenths.to_le_bytes();
     let mut bytes = vec![low, high, 0x4B, 0x46, 0x7F, 0xFF, 0x0C, 0x10];

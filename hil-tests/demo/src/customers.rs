@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use drv_protocol::Grams;
 use drv_sim::{ScaleConfig, ScaleFaults, ScaleSim};
 use hil_rig::clock::now_ms;
+use hil_rig::fleet;
 use hil_rig::http;
 use hil_rig::pty::FarEnd;
 use serde_json::Value;
@@ -40,8 +41,7 @@ impl Line {
 
     /// Plugs it in.
     pub(crate) fn plug(&self) -> Result<()> {
-        let step = |scale: &mut ScaleSim, _: u64, bytes: &[u8]| scale.receive(bytes, now_ms());
-        let far_end = FarEnd::plug(&self.link, Arc::clone(&self.scale), step).context("plug in a scale")?;
+        let far_end = fleet::plug_scale(&self.link, &self.scale).context("plug in a scale")?;
         *locked(&self.far_end) = Some(far_end);
         Ok(())
     }

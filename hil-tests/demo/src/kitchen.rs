@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use drv_sim::steamer::SteamerConfig;
 use drv_sim::{ModbusSim, SteamerSim, UnitFaults};
 use hil_rig::clock::now_ms;
+use hil_rig::fleet;
 use hil_rig::http;
 use hil_rig::modbus_tcp::ModbusTcp;
 use serde_json::json;
@@ -44,19 +45,6 @@ pub(crate) fn unit(index: u8) -> u8 {
     1 + index * 3
 }
 
-/// Serves a bus on a port that was served before: whoever had it may still be letting go.
-pub(crate) async fn serve(port: u16, bus: &Arc<Mutex<ModbusSim>>) -> Result<ModbusTcp> {
-    let started = Instant::now();
-    loop {
-        match ModbusTcp::start(port, Arc::clone(bus)).await {
-            Err(_) if started.elapsed() < Duration::from_secs(10) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            served => return served.with_context(|| format!("port {port}")),
-        }
-    }
-}
-
 impl Kitchen {
     /// Serves the steamers on `port`.
     pub(crate) async fn start(port: u16, seed: u64) -> Result<Self> {
@@ -83,7 +71,7 @@ impl Kitchen {
 
     /// Plugs it in.
     pub(crate) async fn plug_gateway(&self) -> Result<()> {
-        let server = serve(self.port, &self.bus).await.context("serve the steamers")?;
+        let server = fleet::serve(self.port, &self.bus).await.context("serve the steamers")?;
         *locked(&self.server) = Some(server);
         Ok(())
     }

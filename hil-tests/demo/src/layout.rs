@@ -79,7 +79,7 @@ pub(crate) fn tag_sku(index: u16) -> u64 {
 pub(crate) fn config(places: &Places, devices: &Devices, patient: bool) -> Result<String> {
     let patience = if patient { "lost_after_ms = 5000\n" } else { "" };
     let mut text = String::new();
-    head(&mut text, places, devices)?;
+    head(&mut text, places, &devices.profiles)?;
     buses(&mut text, devices)?;
     for number in 1..=SCALES {
         writeln!(
@@ -114,7 +114,8 @@ pub(crate) fn config(places: &Places, devices: &Devices, patient: bool) -> Resul
     Ok(text)
 }
 
-fn head(text: &mut String, places: &Places, devices: &Devices) -> std::fmt::Result {
+/// Everything but the devices.
+pub(crate) fn head(text: &mut String, places: &Places, profiles: &Path) -> std::fmt::Result {
     writeln!(
         text,
         "[store]\nid = {STORE}\ncurrency = \"CNY\"\nutc_offset_minutes = 480\n\n[ledger]\ndir = \"store\"\n\
@@ -124,7 +125,7 @@ fn head(text: &mut String, places: &Places, devices: &Devices) -> std::fmt::Resu
          retry_min_s = 1\nretry_max_s = 5\ntags_in_flight = 8\nrefresh_s = 0\nrest_s = 10\n",
         places.till_port,
         places.link_port,
-        devices.profiles.display()
+        profiles.display()
     )
 }
 

@@ -3,6 +3,7 @@
 //! Index
 //! * [`day`] — one scripted day and its verdict; [`interactive`] — the same store until Ctrl-C
 //! * [`chaos()`] — cables pulled one after the other, and what the store must say; [`interactive_chaos`] — for a person to watch
+//! * [`store()`] — a whole store of a given size, measured
 //! * [`crash`] — SIGKILL of the agent at random instants under till load
 //! * `stage` — everything started; `layout`, `catalogue` — what the store is; `programs` — the real programs
 //! * `tills`, `customers`, `cold`, `kitchen`, `shelf`, `office` — who acts in it
@@ -30,10 +31,12 @@ mod programs;
 pub mod random;
 mod shelf;
 mod stage;
+mod store;
 mod tills;
 
 pub use chaos::{chaos, interactive_chaos};
 pub use day::{day, interactive};
+pub use store::{Size, StoreOptions, store};
 
 use std::path::PathBuf;
 

@@ -137,6 +137,11 @@ impl Programs {
         Ok(())
     }
 
+    /// Process number of the agent, while it runs.
+    pub(crate) fn agent_id(&self) -> Option<u32> {
+        self.agent.as_ref().map(Process::id)
+    }
+
     /// SIGKILL to HQ.
     pub(crate) fn kill_hq(&mut self) -> Result<()> {
         self.hq.take().context("HQ does not run")?.kill()?;

@@ -50,8 +50,11 @@ impl Shelf {
     }
 
     /// Pulls the adapter: `org.bluez` leaves the bus with everything it had.
-    pub(crate) fn unplug_adapter(&mut self) {
-        self.bluez = None;
+    pub(crate) async fn unplug_adapter(&mut self) -> Result<()> {
+        if let Some(bluez) = self.bluez.take() {
+            bluez.leave().await?;
+        }
+        Ok(())
     }
 
     /// Plugs it in.

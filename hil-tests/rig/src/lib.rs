@@ -10,6 +10,7 @@
 //! * [`http`] — a small HTTP/1.1 client, written for the rig so that it shares no code with what it tests
 //! * [`bluez`] — Bluetooth on a private D-Bus: our own fake, or BlueZoo, with simulated tags
 //! * [`modbus_tcp`] — simulated Modbus devices behind a TCP port
+//! * [`fleet`] — many simulated devices: buses behind ports and pseudo-terminals, scales
 //! * [`clock`] — the clock of all simulated devices
 //! * [`pty`] — serial far ends on pseudo-terminals
 //! * [`python`] — a private Python environment with pymodbus and BlueZoo
@@ -19,6 +20,7 @@
 
 pub mod bluez;
 pub mod clock;
+pub mod fleet;
 pub mod http;
 pub mod modbus_tcp;
 pub mod mosquitto;

@@ -8,7 +8,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use hil_bench::{codec, ledger, poll, sync, tags, telemetry};
-use hil_demo::{Options, crash};
+use hil_demo::{Options, Size, StoreOptions, crash};
 use hil_fuzz::soak;
 use hil_storesim::cli::{self, Sim};
 use hil_xtask::{setup, suite, tidy, workspace_root};
@@ -45,6 +45,30 @@ enum Task {
         /// The day to run.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Folder with `edge-agent` and `sync-hq`; without it they are built first.
+        #[arg(long)]
+        programs: Option<PathBuf>,
+    },
+    /// A whole store of a given size on this machine: what it reads, what it costs, what it loses.
+    Store {
+        /// Which store.
+        #[arg(long, value_parser = ["small", "hyper"], default_value = "small")]
+        size: String,
+        /// How long; without it until Ctrl-C.
+        #[arg(long)]
+        seconds: Option<u64>,
+        /// Tags in the air; default by size.
+        #[arg(long)]
+        live_tags: Option<u16>,
+        /// Tags in the configuration; default by size.
+        #[arg(long)]
+        tags: Option<u16>,
+        /// Everything random.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The table goes to standard error, only the closing JSON line to standard output.
+        #[arg(long)]
+        json: bool,
         /// Folder with `edge-agent` and `sync-hq`; without it they are built first.
         #[arg(long)]
         programs: Option<PathBuf>,
@@ -203,6 +227,15 @@ fn run(task: Task) -> Result<bool> {
                     (false, false) => hil_demo::interactive(options).await,
                 }
             })
+        }
+        Task::Store { size, seconds, live_tags, tags, seed, json, programs } => {
+            setup::packages()?;
+            let programs = programs.map_or_else(|| build(&root), Ok)?;
+            let mut size = if size == "hyper" { Size::HYPER } else { Size::SMALL };
+            size.tags = tags.unwrap_or(size.tags);
+            size.live = live_tags.unwrap_or(size.live).min(size.tags);
+            let profiles = root.join("configs/devices");
+            wait(hil_demo::store(StoreOptions { size, seconds, json, seed, programs, profiles }))
         }
         Task::Crash { rounds, seed, json, programs } => {
             setup::packages()?;

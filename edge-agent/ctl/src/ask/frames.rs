@@ -130,7 +130,7 @@ impl Transcript {
             self.begun = true;
             let clean = crate::table::clean;
             text.push_str(&format!(
-                "steelyard-transcript 1\ndevice {}\nconnection {}\nwire {}\nsoftware edge-agent {}\n",
+                "steelyard-transcript 1\ndevice {}\nconnection {}\nwire {}\nsoftware {}\n",
                 clean(&answer.device),
                 clean(&answer.connection),
                 clean(&answer.wire),

@@ -93,7 +93,7 @@ async fn forget_dead(air: Arc<Air>, connection: Connection) {
     }
 }
 
-/// A running fake. Dropping it takes `org.bluez` off the bus.
+/// A running fake. [`FakeBluez::leave`] takes `org.bluez` off the bus.
 #[derive(Debug)]
 pub struct FakeBluez {
     links: BTreeMap<String, Arc<Link>>,
@@ -134,6 +134,13 @@ impl FakeBluez {
         fake.tasks.spawn(forget_dead(fake.air.clone(), fake.connection.clone()));
         fake.connection.request_name("org.bluez").await?;
         Ok(fake)
+    }
+
+    /// Leaves the bus with everything it had, as when `bluetoothd` ends. Dropping does not do that at once: objects that are
+    /// served hold the connection.
+    pub async fn leave(mut self) -> Result<(), RigError> {
+        self.tasks.shutdown().await;
+        self.connection.close().await.map_err(|e| failed("leave the bus", &e))
     }
 
     /// A silent tag neither advertises nor answers a connect; a connected one loses its link.
