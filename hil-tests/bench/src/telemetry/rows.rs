@@ -54,11 +54,12 @@ impl PlainRows {
              FROM sample WHERE device = ?1 AND metric = 1 AND at >= ?2 AND at < ?3 GROUP BY 1 ORDER BY 1",
         )?;
         let rows = statement.query_map(params![i64::try_from(device)?, from, to, every], |row| {
-            let (good, min, max): (u64, Option<i64>, Option<i64>) = (row.get(1)?, row.get(3)?, row.get(4)?);
-            let (sum, count) = (row.get::<_, i64>(5)?, good.cast_signed());
+            let (count, min, max): (i64, Option<i64>, Option<i64>) = (row.get(1)?, row.get(3)?, row.get(4)?);
+            let (sum, bad): (i64, i64) = (row.get(5)?, row.get(2)?);
             let mean = (count > 0).then(|| (2 * sum + count).div_euclid(2 * count));
             let values = min.zip(max).zip(mean).map(|((min, max), mean)| Spread { min, mean, max });
-            Ok(Interval { from: UnixMillis(row.get(0)?), good, bad: row.get(2)?, values })
+            let (good, bad) = (count.cast_unsigned(), bad.cast_unsigned());
+            Ok(Interval { from: UnixMillis(row.get(0)?), good, bad, values })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
