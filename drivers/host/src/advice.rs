@@ -331,13 +331,14 @@ mod tests {
 
     #[test]
     fn advice_names_what_to_touch() {
-        let [_, serial, rtu, tcp, wire, ble] = roads();
+        let [_, serial, rtu, tcp, wire, chip, ble] = roads();
         let has = |text: String, words: &[&str]| {
             for word in words {
                 assert!(text.contains(word), "{word} is missing in: {text}");
             }
         };
         has(advice(Cause::PortMissing, "scale-2", &serial), &["cable of scale-2", "usb:serial=A10K"]);
+        has(advice(Cause::Mute, "room", &chip), &["chip 0x44", "/dev/i2c-1", "SDA"]);
         has(
             advice(Cause::PortMissing, "cold-1", &rtu),
             &["RS-485 adapter", "bus cold", "usb:path=1-1.2:1.0"],

@@ -163,13 +163,16 @@ impl UsbPort {
     }
 }
 
+/// Whether a port is the one that a name means.
+type Wanted = dyn Fn(&UsbPort) -> bool;
+
 /// The path to open for a configured name.
 ///
 /// # Errors
 /// [`NameFault`]: no such port, more than one, or a name that means nothing. An explicit path is not looked at here: opening
 /// it says more.
 pub fn resolve(name: &str) -> Result<PathBuf, NameFault> {
-    let (root, wanted): (_, Box<dyn Fn(&UsbPort) -> bool>) = match PortName::parse(name)? {
+    let (root, wanted): (PathBuf, Box<Wanted>) = match PortName::parse(name)? {
         PortName::Path(path) => return Ok(path),
         PortName::UsbSerial { serial, interface, root } => (
             root,

@@ -49,7 +49,7 @@ async fn an_offset_is_settled_by_reading_only() {
     );
     let words =
         |sim: &mut ModbusSim| [2531, 2006, 99].map(|at| sim.bank_mut(1).unwrap().get(Table::Holding, at));
-    assert_eq!(words(&mut *bus.lock().unwrap()), words(&mut before.clone()), "nothing is written");
+    assert_eq!(words(&mut bus.lock().unwrap()), words(&mut before.clone()), "nothing is written");
 
     let (status, code) =
         stand::refusal(stand.client.post("/v1/devices/nobody/probe", &json!({}), None).await);

@@ -196,8 +196,7 @@ impl FarEnds {
         let tag =
             |index: u16| Arc::new(Mutex::new(TagSim::new(model, 2900, seed.wrapping_add(u64::from(index)))));
         let tags: Vec<_> = (0..size.live).map(tag).collect();
-        let air =
-            (0..).zip(&tags).map(|(index, tag)| FakeTag { address: address(index), tag: Arc::clone(tag) });
+        let air = (0..).zip(&tags).map(|(index, tag)| FakeTag { address: address(index), tag: tag.clone() });
         let bluez = FakeBluez::start(&bus.address(), air.collect(), Duration::from_secs(10)).await?;
         Ok(Self { gateways, lines, steam, scales, w1, tags, _bluez: bluez, bus })
     }

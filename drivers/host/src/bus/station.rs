@@ -175,7 +175,7 @@ impl Station {
                     // The most telling fault is kept: anything else says more than silence, and the silence of what the
                     // device may lack says nothing.
                     let told = matches!(visit.fault, Some(WireFault::Malformed(_) | WireFault::Refused(_)));
-                    if !told && !(silent && poll.optional) {
+                    if !(told || silent && poll.optional) {
                         visit.fault = Some(fault);
                     }
                 }

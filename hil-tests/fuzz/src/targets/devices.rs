@@ -1,7 +1,7 @@
 //! Targets of `drv-protocol`: what devices send.
 
 use super::{choice, hex, pieces};
-use drv_protocol::ds18b20;
+use drv_protocol::ds18b20::{self, Family};
 use drv_protocol::gicisky::{
     Advert, CHUNK_BYTES, Encoding, MODELS, Model, Planes, STREAM_BYTES_MAX, Start, Step, StreamHeader,
     Transfer, compress_chunk, decompress_chunk,
@@ -310,9 +310,11 @@ pub(crate) const W1_WORDS: &[&[u8]] =
 
 pub(crate) fn w1_text(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Ok(reading) = ds18b20::parse(&text) {
+    for family in Family::ALL {
+        let Ok(reading) = ds18b20::parse(family, &text) else { continue };
         assert!((-55_000..=125_000).contains(&reading.0), "{reading}");
-        assert_ne!(reading.0, 85_000, "the power-on value");
+        // The remainder of a DS18S20 moves its readings off the power-on value.
+        assert!(family == Family::Ds18s20 || reading.0 != 85_000, "the power-on value of {family:?}");
     }
 }
 
@@ -336,10 +338,12 @@ pub(crate) fn scratchpad(bytes: &[u8]) {
     let sealed = ds18b20::crc8(head);
     for crc in [sealed, sealed ^ 1] {
         scratchpad[8] = crc;
-        let reading = ds18b20::convert(&scratchpad);
-        assert!(crc == sealed || reading.is_err(), "a wrong checksum");
-        if let Ok(reading) = reading {
-            assert!((-55_000..=125_000).contains(&reading.0) && reading.0 != 85_000, "{reading}");
+        for family in Family::ALL {
+            let reading = ds18b20::convert(family, &scratchpad);
+            assert!(crc == sealed || reading.is_err(), "a wrong checksum");
+            let Ok(reading) = reading else { continue };
+            assert!((-55_000..=125_000).contains(&reading.0), "{reading}");
+            assert!(family == Family::Ds18s20 || reading.0 != 85_000, "the power-on value of {family:?}");
         }
     }
 }
