@@ -330,7 +330,7 @@ async fn screen(places: &Places, trouble: &Value) -> Result<Option<String>> {
     for part in [
         device,
         "since",
-        &trouble["cause"].as_str().unwrap_or_default().to_owned(),
+        trouble["cause"].as_str().unwrap_or_default(),
         trouble["reason"].as_str().unwrap_or_default(),
         trouble["advice"].as_str().unwrap_or_default(),
     ] {
