@@ -16,7 +16,7 @@ pub mod soak;
 mod targets;
 
 use std::path::PathBuf;
-use targets::{devices, settlement};
+use targets::{air, codes, devices, scales, settlement};
 #[cfg(feature = "files")]
 use targets::{files, texts};
 
@@ -66,6 +66,14 @@ pub const TARGETS: &[Target] = &[
     row("gicisky-compress", devices::compress, devices::chunk_seeds, &[], PURE),
     row("gicisky-image", devices::image, devices::image_seeds, &[], 600),
     row("gicisky-transfer", devices::transfer, devices::transfer_seeds, &[], PURE),
+    row("scales", scales::stream, scales::stream_seeds, scales::WORDS, 2 * PURE),
+    row("sensor-advert", air::advert, air::advert_seeds, &[], PURE),
+    row("esl-tlv", air::esl_tlv, air::esl_tlv_seeds, &[], PURE),
+    row("esl-session", air::esl_session, air::esl_session_seeds, &[], PURE),
+    row("oepl", air::oepl, air::oepl_seeds, &[], PURE),
+    row("gs1", codes::gs1, codes::gs1_seeds, codes::GS1_WORDS, PURE),
+    row("zpl-status", codes::zpl_status, codes::zpl_status_seeds, &[], PURE),
+    row("template", codes::template, codes::template_seeds, codes::TEMPLATE_WORDS, 400),
     row("record", settlement::record, settlement::record_seeds, &[], PURE),
     row("message", settlement::message, settlement::message_seeds, &[], PURE),
     row("letter", settlement::letter, settlement::letter_seeds, &[], 1_000),

@@ -1,8 +1,11 @@
 //! The decoders, by where their bytes come from.
 
+pub(crate) mod air;
+pub(crate) mod codes;
 pub(crate) mod devices;
 #[cfg(feature = "files")]
 pub(crate) mod files;
+pub(crate) mod scales;
 pub(crate) mod settlement;
 #[cfg(feature = "files")]
 pub(crate) mod texts;
