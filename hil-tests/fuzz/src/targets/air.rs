@@ -4,7 +4,9 @@ use super::{choice, hex};
 use drv_protocol::advert::{Address as Sender, Format, Hearing, Part, Sensor, structures};
 use drv_protocol::ccm::Key;
 use drv_protocol::esl::{
-    self, Command, Configuration, IvOrder, KeyMaterial, Request, Response, Session, ead, sync,
+    self, Command, Configuration, KeyMaterial, Request, Response, Session,
+    ead::{self, IvOrder},
+    sync,
 };
 use drv_protocol::oepl;
 
