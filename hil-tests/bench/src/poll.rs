@@ -101,17 +101,23 @@ async fn measure(options: &Options) -> Result<Value> {
     let within =
         |aim: &Value| aim[0].as_f64().zip(aim[1].as_f64()).is_some_and(|(found, most)| found <= most);
     let met = aims.as_object().is_some_and(|aims| aims.values().all(within));
-    Ok(json!({
+    let mut report = json!({
         "bench": "poll", "tcp_units": TCP_UNITS, "rtu_units": RTU_UNITS, "mute_units": MUTE.len(),
         "jitter_p50_ms": healthy.p50, "jitter_p99_ms": healthy.p99, "jitter_max_ms": healthy.max,
         "jitter_p50_ms_mute": mute.p50, "jitter_p99_ms_mute": mute.p99, "jitter_max_ms_mute": mute.max,
         "jitter_line_p99_ms": healthy.line_p99, "jitter_line_p99_ms_mute": mute.line_p99,
+    });
+    let costs = json!({
         "polls": healthy.polls, "polls_mute": mute.polls, "expected_polls": healthy.expected,
         "expected_polls_mute": mute.expected, "line_share": healthy.line_share, "line_share_mute": mute.line_share,
         "cpu_share": cpu, "pss_bytes": pss, "threads": threads,
         "bytes_written_per_day": per_day, "first_reading_ms": first_ms,
         "aims": aims, "aims_met": met, "agent": build_of(&options.programs), "machine": machine(),
-    }))
+    });
+    if let (Some(report), Value::Object(costs)) = (report.as_object_mut(), costs) {
+        report.extend(costs);
+    }
+    Ok(report)
 }
 
 fn configuration(net: &Net, line: &Line, profiles: &Path) -> Result<String> {

@@ -177,9 +177,8 @@ impl Net {
                 let mut sim = ModbusSim::new(1);
                 sim.add_bank(1, node(u8::try_from(index % 256).unwrap_or(0)));
                 while let Ok((stream, _)) = listener.accept().await {
-                    if answer(stream, &mut sim, &log, index).await.is_err() {
-                        break;
-                    }
+                    // A connection that ends, however it ends, is followed by the next one.
+                    drop(answer(stream, &mut sim, &log, index).await);
                 }
             }));
         }
