@@ -68,7 +68,7 @@ fn contradictions_are_refused_with_table_key_and_expectation() {
         (bus.to_owned() + steamer + &cabinet.replace("unit = 1", "unit = 11"), "unit 11, which"),
         (
             bus.to_owned() + &cabinet.replace("danfoss-ak-cc55", "nothing"),
-            "profile: expected one of: danfoss",
+            "profile: expected one of: autonics-tk, carel-ir33plus, danfoss-ak-cc55",
         ),
         (bus.to_owned() + &cabinet.replace("unit = 1", "unit = 0"), "unit: expected 1 to 247, found 0"),
         (

@@ -22,10 +22,16 @@ fn transcript(name: &str) -> Transcript {
     Transcript::parse(&std::fs::read_to_string(&path).unwrap()).unwrap()
 }
 
+/// A host with the profile that the records were made with.
+fn start(config: &str) -> Bench {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/profiles");
+    Bench::with_profiles(config, 1024, &drv_host::profiles::load(&folder).unwrap())
+}
+
 fn cabinet(bus: &str, unit: u8) -> String {
     format!(
         "[[bus]]\nid = \"b\"\n{bus}\ntimeout_ms = 2000\n\n[[cabinet]]\nid = \"c\"\nbus = \"b\"\nunit = {unit}\n\
-         profile = \"danfoss-ak-cc55\"\npoll_ms = 20\nlost_after_ms = 10000\n"
+         profile = \"as-recorded\"\npoll_ms = 20\nlost_after_ms = 10000\n"
     )
 }
 
@@ -57,7 +63,7 @@ async fn modbus_tk_on_a_serial_line() {
     })
     .unwrap();
     let bus = format!("kind = \"modbus-rtu\"\nport = \"{}\"\nbaud = 19200", link.display());
-    let mut bench = Bench::start(&cabinet(&bus, 7));
+    let mut bench = start(&cabinet(&bus, 7));
     assert_eq!(played_twice(&mut bench, &replay).await, 3_200);
     assert_eq!(bench.health("c").state, HealthState::Ok);
     bench.host.stop().await;
@@ -85,7 +91,7 @@ async fn pymodbus_on_tcp() {
         }
     });
     let bus = format!("kind = \"modbus-tcp\"\naddress = \"{address}\"");
-    let mut bench = Bench::start(&cabinet(&bus, 1));
+    let mut bench = start(&cabinet(&bus, 1));
     assert_eq!(played_twice(&mut bench, &replay).await, -18_500);
     assert_eq!(bench.health("c").state, HealthState::Ok);
     bench.host.stop().await;

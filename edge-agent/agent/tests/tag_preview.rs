@@ -89,7 +89,7 @@ fn a_wrong_template_is_refused_with_its_place() {
         (
             "[[layout.fill]]\nbox = [9, 0, 3, 9]\n",
             "DIR/looks/shelf.toml:7:7: layout[0].fill[0].box: expected left < right and top < bottom within the layout's \
-             smallest panel, found array",
+             smallest panel, found array of 4",
         ),
         (
             "[[layout.fill]]\nbox = [0, 0, 3, 9]\ncolor = \"green\"\n",

@@ -32,9 +32,14 @@ impl Bench {
 
     /// The same with a channel of another size.
     pub(crate) fn with_capacity(config: &str, capacity: usize) -> Self {
+        Self::with_profiles(config, capacity, &profiles())
+    }
+
+    /// The same with other profiles than the shipped ones.
+    pub(crate) fn with_profiles(config: &str, capacity: usize, profiles: &BTreeMap<String, Profile>) -> Self {
         let config: HostConfig = toml::from_str(config).unwrap();
         let (sender, events) = mpsc::channel(capacity);
-        let host = drv_host::start(&config, &profiles(), sender).unwrap();
+        let host = drv_host::start(&config, profiles, sender).unwrap();
         Self { host, events }
     }
 

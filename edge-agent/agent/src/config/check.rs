@@ -174,7 +174,7 @@ fn labels(config: &Config, complaints: &mut Complaints<'_>) {
     let Some(template) = config.templates.get(&section.template) else { return };
     for (index, tag) in config.host.tag.iter().enumerate() {
         let fits = |model: drv_protocol::gicisky::Model| template.fits(model.width, model.height);
-        if drv_protocol::gicisky::Model::find(tag.model).is_some_and(|model| !fits(model)) {
+        if tag.panel().is_some_and(|model| !fits(model)) {
             let expected = format!("a panel that template {} has a layout for", section.template);
             complaints.add(&format!("tag[{index}].model"), &expected, None);
         }

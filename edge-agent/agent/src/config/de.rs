@@ -81,6 +81,10 @@ impl de::Error for Complaint {
         Self::new(expected.to_string(), Some(found.to_string()))
     }
 
+    fn invalid_length(found: usize, expected: &dyn Expected) -> Self {
+        Self::new(expected.to_string(), Some(found.to_string()))
+    }
+
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         Self::new(one_of(expected), Some(format!("\"{variant}\"")))
     }

@@ -57,7 +57,9 @@ pub(crate) fn advert_seeds() -> Vec<Vec<u8>> {
 pub(crate) fn esl_tlv(bytes: &[u8]) {
     if let Ok((id, command)) = Command::decode(bytes) {
         let again = command.encode(id).unwrap_or_else(|error| panic!("written again: {error}"));
-        assert_eq!(Command::decode(&again), Ok((id, command)));
+        // An LED's period of zero is written as one, so it is the bytes that come again alike.
+        let (id, command) = Command::decode(&again).unwrap_or_else(|error| panic!("read again: {error}"));
+        assert_eq!(command.encode(id), Ok(again));
     }
     if let Ok(response) = Response::decode(bytes) {
         let again = response.encode().unwrap_or_else(|error| panic!("written again: {error}"));
@@ -65,7 +67,8 @@ pub(crate) fn esl_tlv(bytes: &[u8]) {
     }
     if let Ok((group, commands)) = sync::parse(bytes) {
         let again = sync::build(group, &commands).unwrap_or_else(|error| panic!("built again: {error}"));
-        assert_eq!(sync::parse(&again), Ok((group, commands)));
+        let (group, commands) = sync::parse(&again).unwrap_or_else(|error| panic!("read again: {error}"));
+        assert_eq!(sync::build(group, &commands), Ok(again));
     }
     std::hint::black_box(sync::parse_responses(bytes).is_ok());
     let material = KeyMaterial { key: KEY, iv: [7; 8] };

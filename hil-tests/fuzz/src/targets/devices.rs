@@ -274,7 +274,8 @@ pub(crate) fn profile(bytes: &[u8]) {
         return;
     }
     let polls = profile.plan();
-    assert!(polls.len() <= profile.registers.len(), "a read serves at least one register");
+    let served = profile.registers.len() + profile.alarms.len();
+    assert!(polls.len() <= served, "a read serves at least one register or alarm");
     for poll in &polls {
         assert!(
             rtu::encode_request(1, &poll.request()).is_ok(),
