@@ -135,10 +135,7 @@ pub(super) fn run(day: Day) -> Result<Outcome> {
 fn limits(day: &Day) -> Result<Limits> {
     let image = Pen::new()?.draw(&article(0, 1, 999, 0), Minor(999))?;
     let mean = day.radio.attempt_ms(image);
-    let settle_ms = match day.order {
-        Order::NoRefresh => 0,
-        _ => Limits::default().settle_ms,
-    };
+    let settle_ms = if day.order == Order::NoRefresh { 0 } else { Limits::default().settle_ms };
     Ok(Limits {
         silent_ms: 3 * HEAR_MS,
         check_every_ms: 0,
