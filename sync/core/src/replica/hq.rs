@@ -32,6 +32,8 @@ const PREVIEW_TOTAL_MAX: usize = 32 * 1024 * 1024;
 const FULL_RETRY_MS: u64 = 10;
 /// How soon a log that could not be read is tried again.
 const READ_RETRY_MS: u64 = 1_000;
+/// Logs remembered as contested while their stores cannot be asked.
+const CONTESTED_MAX: usize = 4_096;
 /// Blocks being read at a time.
 const READS_MAX: usize = 64;
 
@@ -87,6 +89,9 @@ pub struct Hub {
     peers: BTreeMap<StoreId, u8>,
     gone: BTreeSet<StoreId>,
     recall: Recall,
+    /// Logs of HQ's that a store has differently and that were given up because it could not be asked: up to where it has
+    /// them, and where they part. They are asked for once it speaks a version that answers.
+    contested: BTreeMap<LogId, (Seq, Seq)>,
     seals: BTreeMap<StoreId, Seals>,
     sealer: Option<Arc<dyn Sealer>>,
     ordered: BTreeSet<LogId>,
@@ -118,6 +123,7 @@ impl Hub {
             peers: BTreeMap::new(),
             gone: BTreeSet::new(),
             recall: Recall::default(),
+            contested: BTreeMap::new(),
             seals: BTreeMap::new(),
             sealer: None,
             ordered: BTreeSet::new(),
@@ -207,7 +213,10 @@ impl Hub {
     pub fn tick(&mut self, now: u64) {
         let patience_ms = self.config.sender.retry_max_ms.saturating_mul(super::store::PATIENCE);
         let hopeless = |log: &LogId| self.recall.hopeless(now, *log, patience_ms);
-        let Some(log) = self.recall.logs().map(|(log, _)| log).find(hopeless) else { return };
+        let Some((log, lost)) = self.recall.logs().find(|(log, _)| hopeless(log)) else { return };
+        if !self.answers(log) && self.contested.len() < CONTESTED_MAX {
+            self.contested.insert(log, (lost.peer, lost.from));
+        }
         self.recall.forget(log);
         let above = self.down.newest(log.store).map_or(log.epoch, |newest| newest.epoch.max(log.epoch));
         self.now_effects.push_back(Effect::OpenEpoch { log, reason: EpochReason::RolledBack, above });
@@ -224,10 +233,14 @@ impl Hub {
             || self.acks.waiting() > 0
             || !self.naks.is_empty();
         let patience_ms = self.config.sender.retry_max_ms.saturating_mul(super::store::PATIENCE);
-        let answers = |log: LogId| self.peers.get(&log.store).is_some_and(|version| *version >= 2);
-        let recall = self.recall.next_wake(patience_ms, answers);
+        let recall = self.recall.next_wake(patience_ms, |log| self.answers(log));
         let wakes = [words.then_some(self.pause_until), recall, self.down.next_wake()];
         wakes.into_iter().flatten().min().map(|at| at.max(self.pause_until))
+    }
+
+    /// Whether the log's store speaks a version in which it can be asked for what it has.
+    fn answers(&self, log: LogId) -> bool {
+        self.peers.get(&log.store).is_some_and(|version| *version >= 2)
     }
 
     fn token(&mut self) -> Token {

@@ -68,6 +68,19 @@ impl Hub {
         if let Err(bad) = done {
             self.handle_bad(now, store, leaf, &bad, bytes);
         }
+        self.ask_at_last(now, store);
+    }
+
+    /// What a store has differently is asked for as soon as it can be, also when that was given up long ago: with equal ends
+    /// on both sides nothing else would bring it up again.
+    fn ask_at_last(&mut self, now: u64, store: StoreId) {
+        let waits = |(log, _): &(&LogId, &(Seq, Seq))| log.store == store && self.answers(**log);
+        let Some((log, (peer, from))) = self.contested.iter().find(waits).map(|(log, at)| (*log, *at)) else {
+            return;
+        };
+        self.contested.remove(&log);
+        let at = from.next();
+        self.lose(now, log, peer, from, Alarm::Forked { log, at });
     }
 
     pub(super) fn decode(&mut self, store: StoreId, bytes: &[u8]) -> Result<Letter, Bad> {
