@@ -6,8 +6,10 @@
 //! | [`zpl`] | ZPL II | Zebra and their like |
 //! | [`escpos`] | ESC/POS | receipt printers |
 //!
-//! Sources: TSC TSPL/TSPL2 programming manual and Gprinter GP-2120T manual (status), Zebra ZPL II programming guide (`^BE ^BC ^FH ^GF ~HS`),
-//! Epson ESC/POS reference and the manuals of SNBC, HPRT and Custom printers (`GS k`, `GS v 0`, `DLE EOT`).
+//! Sources, as far as they were read: the published examples of TSPL `BARCODE`, ZPL `^BE` and ESC/POS `GS k`; manuals for the status of
+//! TSPL (Gprinter GP-2120T), ZPL `~HS`, ESC/POS `DLE EOT` and `GS v 0` (SNBC, HPRT, Custom). Recalled and to be confirmed on the first
+//! printer: TSPL's quote escape, font cells and `EAN128`; ZPL `^FH ^GF >8 >0`; ESC/POS `{B {1 GS ! GS H`. The polarity of TSPL's
+//! `BITMAP` is that of one public program.
 //!
 //! Contract
 //! * What a label says can never become a command: printable ASCII is quoted as the language demands, control characters are

@@ -100,7 +100,7 @@ fn a_whole_label_in_escpos() {
     assert!(one.ends_with(b"\x1Dk\x43\x0D2001234012508\n\n"));
 }
 
-/// TSC manual, BITMAP: a bit of 0 is a black dot; columns that fill up a byte are white.
+/// As one public program sends a TSPL `BITMAP`: a bit of 0 is a black dot; columns that fill up a byte are white.
 #[test]
 fn tspl_pictures_are_inverted() {
     let mut label = bun();
