@@ -34,7 +34,6 @@ pub(super) enum Order {
     /// Planted: the tag is written before the till follows down, as well.
     TagFirstAlways,
     /// Planted: a tag's acceptance counts as shown.
-    #[cfg_attr(not(test), expect(dead_code, reason = "planted by the tests only"))]
     NoRefresh,
 }
 
