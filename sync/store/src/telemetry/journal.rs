@@ -79,8 +79,11 @@ impl<D: Disk> Journal<D> {
     pub(super) fn open(mut disk: D, identity: u64, generation: u64) -> io::Result<(Self, Replayed)> {
         let bytes = disk.read()?;
         if bytes.len() < CAPACITY {
-            // Once: later writes change no size and allocate no blocks, so a sync writes nothing but the page.
-            disk.write(bytes.len() as u64, &vec![0; CAPACITY - bytes.len()])?;
+            // Once: later writes change no size and allocate no blocks, so a sync writes nothing but the page. Page by page: the
+            // page cache takes one large write as one large folio, and each flush of a page in it then counts as all of it.
+            for at in (bytes.len()..CAPACITY).step_by(PAGE) {
+                disk.write(at as u64, &vec![0; PAGE.min(CAPACITY - at)])?;
+            }
             disk.sync()?;
         }
         let mut journal = Self { disk, identity, generation, number: 0, end: 0 };
