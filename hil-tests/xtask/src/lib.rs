@@ -1,6 +1,7 @@
 //! `cargo xtask`: what a developer and CI run.
 //!
-//! Purpose: one module per command: [`suite`] (set-up and every check), [`tidy`] (architecture as a test), [`setup`].
+//! Purpose: one module per command: [`suite`] (set-up and every check), [`tidy`] (architecture as a test), [`setup`],
+//! [`hil`] (trials on rigs).
 //! The demo and the crash campaign live in `hil-demo`, the benchmarks in `hil-bench`; `main.rs` only dispatches.
 //!
 //! Contract: everything a command writes lies under `target/`, a temporary folder, or the cache folder named by
@@ -8,6 +9,7 @@
 
 #![allow(clippy::print_stdout, reason = "a command line program speaks on its standard streams")]
 
+pub mod hil;
 pub mod setup;
 pub mod suite;
 pub mod tidy;

@@ -11,7 +11,7 @@ use hil_bench::{codec, ledger, poll, sync, tags, telemetry};
 use hil_demo::{Options, Size, StoreOptions, crash};
 use hil_fuzz::soak;
 use hil_storesim::cli::{self, Sim};
-use hil_xtask::{setup, suite, tidy, workspace_root};
+use hil_xtask::{hil, setup, suite, tidy, workspace_root};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -99,6 +99,24 @@ enum Task {
     Soak {
         #[command(subcommand)]
         what: Soak,
+    },
+    /// Hardware in the loop: trials on rigs. Without a name: the rigs that belong to `test`.
+    Hil {
+        /// A rig's name, a rig file, or `all`.
+        #[arg(long, value_name = "NAME|FILE|all")]
+        rig: Option<String>,
+        /// Only trials with this in their name.
+        #[arg(long)]
+        trial: Option<String>,
+        /// Prints one JSON line on standard output, the table on standard error.
+        #[arg(long)]
+        json: bool,
+        /// Says which rigs, parts and trials there are, and runs none.
+        #[arg(long)]
+        list: bool,
+        /// Folder with `edge-agent` and `sync-hq`; without it they are built first.
+        #[arg(long)]
+        programs: Option<PathBuf>,
     },
     /// Architecture and house rules.
     Tidy,
@@ -262,6 +280,15 @@ fn run(task: Task) -> Result<bool> {
         Task::Soak { what: Soak::Fuzz { minutes, target, seed, files, json } } => {
             let time = Duration::from_secs(minutes * 60);
             soak::run(&soak::Options { root, time, target, seed, files, json })
+        }
+        Task::Hil { rig, trial, json, list, programs } => {
+            let options = hil::Options { rig, trial, json, list };
+            if list {
+                return hil::run(&root, &root, &options);
+            }
+            setup::packages()?;
+            let programs = programs.map_or_else(|| build(&root), Ok)?;
+            hil::run(&root, &programs, &options)
         }
         Task::Tidy => {
             let found = tidy::check(&root)?;

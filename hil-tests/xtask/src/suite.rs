@@ -10,13 +10,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Seed of the store day that belongs to the suite.
-const DEMO_SEED: &str = "1";
-/// Cables that the suite pulls.
-const CHAOS_PULLS: &str = "4";
-/// Rounds of the crash campaign that belong to the suite.
-const CRASH_ROUNDS: &str = "10";
-
 /// Crates that build without an operating system.
 const PURE: [&str; 5] = ["sync-model", "sync-core", "edge-core", "drv-protocol", "drv-render"];
 
@@ -52,24 +45,9 @@ pub fn run(root: &Path) -> Result<bool> {
     table.push(step("build", cargo(root, &["build", "--workspace"])));
     let mut tally = Tally::default();
     table.push(tests(cargo(root, &["test", "--workspace", "--no-fail-fast"]), &mut tally));
-    let mut demo = Command::new(&myself);
-    demo.current_dir(root).args(["demo", "--once", "--json", "--seed", DEMO_SEED]);
-    table.push(step("store day", demo));
-    let mut chaos = Command::new(&myself);
-    chaos.current_dir(root).args([
-        "demo",
-        "--chaos",
-        "--once",
-        "--json",
-        "--pulls",
-        CHAOS_PULLS,
-        "--seed",
-        DEMO_SEED,
-    ]);
-    table.push(step("chaos", chaos));
-    let mut crash = Command::new(&myself);
-    crash.current_dir(root).args(["crash", "--rounds", CRASH_ROUNDS]);
-    table.push(step("crash", crash));
+    let mut hil = Command::new(&myself);
+    hil.current_dir(root).arg("hil");
+    table.push(step("rigs", hil));
 
     let held = table.iter().all(|outcome| outcome.held);
     report(&table, held, started.elapsed());
