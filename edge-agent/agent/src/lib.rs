@@ -12,6 +12,7 @@
 //! * [`statements`]: a signed statement for every business day that is over.
 //! * [`overrides`]: thresholds that people set -> the device loop.
 //! * [`api`]: HTTP for tills (loopback) and people (Unix socket).
+//! * [`program`]: the command line, and `edgectl` in the same binary.
 //! * [`clock`], [`space`], [`notify`], [`listen`], [`logging`]: the machine around it.
 //!
 //! Contract: a fact is committed before anybody is told; no part waits for the network; every queue is bounded; a part that
@@ -29,6 +30,7 @@ pub mod logging;
 pub mod notify;
 pub mod overrides;
 pub mod prices;
+pub mod program;
 pub mod retention;
 pub mod settle;
 pub mod space;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Looks at a Steelyard store and tends it.
 #[derive(Debug, Parser)]
 #[command(name = "edgectl", version, arg_required_else_help = true, after_help = EXIT_HELP)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// Socket of the daemon [env: STEELYARD_SOCKET] [default: /run/steelyard/edge.sock]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,

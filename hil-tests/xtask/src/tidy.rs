@@ -76,6 +76,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
         &[
             "edge-core",
             "edge-api",
+            "edge-ctl",
             "drv-host",
             "drv-protocol",
             "drv-render",

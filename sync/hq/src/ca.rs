@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use sync_hq::BrokerAddress;
-use sync_hq::identity::{
+use crate::BrokerAddress;
+use crate::identity::{
     Authority, BrokerListener, Enrolment, KeyChoice, LEAF_DAYS, Registry, Role, Row, STORE_FILES, Snippet,
     Validity, acl_text, broker_text, unix_now_s,
 };

@@ -16,6 +16,7 @@
 //!
 //! Deliberately not here: SQL (`sync-store`), when to send what (`sync-core`), the MQTT client (`sync-mqtt`).
 
+mod ca;
 mod embedded;
 mod endpoint;
 mod engine;
@@ -23,6 +24,7 @@ mod evidence;
 mod fleet;
 mod http;
 pub mod identity;
+pub mod program;
 mod snapshot;
 mod target;
 mod vault;

@@ -74,7 +74,7 @@ pub use rows::{
     AlarmRow, BatchRow, DeviceRow, HeadRow, IngestOutcome, Ingested, KindCount, MoneyRow, PriceRow,
     QuarantineCounts, QuarantineRow, ReservationRow, StockBalance, StockRow, StoredEvent, TagRow,
 };
-pub use schema::{Owner, pragmas};
+pub use schema::{Owner, SCHEMA, pragmas};
 pub use shared::RightsItem;
 pub use snapshot::{CHUNK_BYTES, Loaded, SnapshotNote};
 pub use truncate::{CheckpointPlan, Retention, Truncated};

@@ -14,7 +14,7 @@ use sync_model::StoreId;
 /// "SYLG": marks the file as a Steelyard ledger.
 pub(crate) const APPLICATION_ID: i64 = 0x5359_4c47;
 /// Newest schema version that this build knows.
-pub(crate) const SCHEMA: i64 = 6;
+pub const SCHEMA: i64 = 6;
 
 /// Every migration, in order. Position + 1 is the version it leads to, whatever the number of its file.
 pub(crate) const MIGRATIONS: [&str; 6] = [
