@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`scale`], [`scales`], [`toledo8217`] | counter scales on a serial line: what they say, their protocols |
 //! | [`modbus`], [`profile`] | register devices on RS-485 or TCP, described by data |
+//! | [`node`] | our own cold-cabinet node: its register map, shared with its firmware |
 //! | [`ds18b20`] | 1-Wire temperature sensors through sysfs |
 //! | [`i2c`] | temperature and humidity chips over `embedded-hal` |
 //! | [`advert`], [`ccm`] | BLE sensors that only advertise, and the seal on their frames |
@@ -29,6 +30,7 @@ pub mod gs1;
 pub mod i2c;
 pub mod label;
 pub mod modbus;
+pub mod node;
 pub mod oepl;
 pub mod profile;
 pub mod scale;
