@@ -32,6 +32,9 @@ pub const ADVERT_PACKAGES: [&str; 3] = ["ruuvitag-sensor==4.1.0", "bthome-ble==3
 /// What reads GS1 codes, in an environment of its own.
 pub const CODE_PACKAGES: [&str; 1] = ["biip==5.2.0"];
 
+/// zig as a C compiler and linker, and what lets cargo use it; in an environment of their own.
+pub const CROSS_PACKAGES: [&str; 2] = ["ziglang==0.17.0", "cargo-zigbuild==0.24.0"];
+
 /// Where a pymodbus server listens.
 #[derive(Debug, Clone, Copy)]
 pub enum ModbusWire<'a> {
@@ -102,6 +105,11 @@ impl Venv {
     /// The environment with [`CODE_PACKAGES`].
     pub fn for_codes() -> Result<Self, RigError> {
         Self::ready_at(&cache_dir()?.join("venv-codes"), &CODE_PACKAGES)
+    }
+
+    /// The environment with [`CROSS_PACKAGES`].
+    pub fn for_cross() -> Result<Self, RigError> {
+        Self::ready_at(&cache_dir()?.join("venv-cross"), &CROSS_PACKAGES)
     }
 
     fn ready_at(root: &Path, packages: &[&str]) -> Result<Self, RigError> {

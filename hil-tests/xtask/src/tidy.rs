@@ -102,6 +102,9 @@ const RIG: &[&str] = &[
     "hil-settle",
     "hil-model",
     "hil-fuzz",
+    "hil-release",
+    "hil-pages",
+    "hil-arm",
     "hil-xtask",
 ];
 

@@ -1,0 +1,1 @@
+//! Trials of what ships: the packages in a chroot of their own, and the cross-built program on an emulated ARM machine.

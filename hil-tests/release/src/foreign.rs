@@ -1,0 +1,88 @@
+//! Packages of another architecture, unpacked into the cache folder.
+//!
+//! apt is given a state of its own for the other architecture, so that nothing of the machine's set-up changes: adding an
+//! architecture to dpkg makes every later `apt-get update` fetch, and possibly fail on, indexes that nobody else needs.
+
+use crate::run;
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// apt for one foreign architecture.
+#[derive(Debug)]
+pub struct Foreign {
+    root: PathBuf,
+    arch: &'static str,
+}
+
+impl Foreign {
+    /// Fetches the indexes of the system's sources for `arch`.
+    pub fn open(arch: &'static str) -> Result<Self> {
+        let root = hil_rig::python::cache_dir()?.join(format!("apt-{arch}"));
+        for folder in ["state/lists/partial", "cache/archives/partial", "archives"] {
+            std::fs::create_dir_all(root.join(folder)).with_context(|| format!("cannot make {}", root.display()))?;
+        }
+        std::fs::write(root.join("status"), "").context("write an empty package state")?;
+        let apt = Self { root, arch };
+        // A source that does not have the architecture is no reason to stop: the download says what is missing.
+        if let Err(error) = run::run(apt.command("apt-get").args(["update", "-qq"])) {
+            eprintln!("warning: {error:#}");
+        }
+        Ok(apt)
+    }
+
+    /// The options that every call needs, for callers that hand them on (mmdebstrap).
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let root = self.root.display();
+        for option in [
+            format!("APT::Architecture={}", self.arch),
+            format!("APT::Architectures={}", self.arch),
+            format!("Dir::State={root}/state"),
+            format!("Dir::State::status={root}/status"),
+            format!("Dir::Cache={root}/cache"),
+            "APT::Sandbox::User=root".to_owned(),
+            "APT::Install-Recommends=false".to_owned(),
+        ] {
+            command.args(["-o", &option]);
+        }
+        command
+    }
+
+    /// Downloads one package and gives its file; a file that is there already is not fetched again.
+    pub fn fetch(&self, package: &str) -> Result<PathBuf> {
+        let line = run::output(self.command("apt-get").args(["--print-uris", "download", package]))?;
+        let name = line.split_whitespace().nth(1).map(str::to_owned);
+        let name = name.with_context(|| format!("apt names no file for {package}:{}", self.arch))?;
+        let file = self.root.join("archives").join(name);
+        if !file.is_file() {
+            let mut command = self.command("apt-get");
+            command.args(["download", "-qq", package]).current_dir(self.root.join("archives"));
+            run::run(&mut command)?;
+        }
+        ensure!(file.is_file(), "apt downloaded {package} under another name than {}", file.display());
+        Ok(file)
+    }
+
+    /// Everything that installing `packages` on an empty system would bring, as package names.
+    pub fn closure(&self, packages: &[&str]) -> Result<Vec<String>> {
+        let mut command = self.command("apt-get");
+        command.args(["install", "--simulate", "-qq"]).args(packages);
+        let text = run::output(&mut command)?;
+        let mut names: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("Inst "))
+            .filter_map(|rest| rest.split_whitespace().next())
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Unpacks a package file below `into`.
+    pub fn unpack(file: &Path, into: &Path) -> Result<()> {
+        std::fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
+        run::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(into))
+    }
+}

@@ -1,0 +1,53 @@
+//! Child processes. What an installer or compiler says goes to standard error: standard output may belong to a JSON line.
+
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Runs to the end; a failure names the whole command.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("{} does not start", shown(command)))?;
+    if !status.success() {
+        bail!("{} ended with {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs to the end and gives standard output; a failure carries the last line of standard error.
+pub fn output(command: &mut Command) -> Result<String> {
+    let out = command.stdin(Stdio::null()).output().with_context(|| format!("{} does not start", shown(command)))?;
+    if !out.status.success() {
+        let text = String::from_utf8_lossy(&out.stderr);
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        bail!("{} ended with {}: {last}", shown(command), out.status);
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// The first line that a program says of its version.
+pub fn version(program: &Path, argument: &str) -> Result<String> {
+    let text = output(Command::new(program).arg(argument))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// Program and arguments.
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// Installs the distribution's packages: as root, or where sudo asks nothing; otherwise the error is the line to run.
+pub fn install(packages: &[&str]) -> Result<()> {
+    let line = |before: &str| {
+        let get = format!("{before}env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600");
+        format!("{get} update && {get} install -y --no-install-recommends {}", packages.join(" "))
+    };
+    let root = output(Command::new("id").arg("-u"))?.trim() == "0";
+    let before = if root { "" } else { "sudo -n " };
+    run(Command::new("sh").args(["-c", &line(before)]))
+        .with_context(|| format!("missing: {}. Run this one line as root and try again:\n  {}", packages.join(", "), line("")))
+}
