@@ -102,6 +102,37 @@ pub(crate) enum Command {
     Doctor,
     /// Read the configuration again
     Reload,
+    /// Install a signed update, watch it, and go back by itself when it is not well (root; exit 6 when it is refused)
+    Update(UpdateArguments),
+}
+
+/// Which update, and how it is watched.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArguments {
+    /// Made by `cargo xtask sign-update`
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Only say whether it would be taken
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Seconds until the new version must answer
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(5..=3_600))]
+    pub(crate) patience: u64,
+    /// Seconds that it must then run well
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) watch: u64,
+    /// Also when it raises the ledger's schema, from which there is no way back
+    #[arg(long)]
+    pub(crate) one_way: bool,
+    /// Who may sign
+    #[arg(long, value_name = "FILE", default_value = "/etc/steelyard/update.keys")]
+    pub(crate) keys: PathBuf,
+    /// Programs to call with before, after and rolled-back
+    #[arg(long, value_name = "FOLDER", default_value = "/etc/steelyard/update.d")]
+    pub(crate) hooks: PathBuf,
+    /// Folder of the ledger; the packages are kept in its folder updates
+    #[arg(long, value_name = "FOLDER", default_value = "/var/lib/steelyard")]
+    pub(crate) state: PathBuf,
 }
 
 /// Devices.

@@ -113,6 +113,8 @@ impl Session {
                 Ok(if failed { Exit::Degraded } else { Exit::Ok })
             }
             Command::Reload => self.order("/v1/reload", &Empty {}, "configuration read again").await,
+            // Not a question to the daemon: carried out by `update.rs` before there is a session.
+            Command::Update(_) => Ok(Exit::Ok),
         }
     }
 

@@ -21,6 +21,7 @@ mod screen;
 mod show;
 mod table;
 mod text;
+mod update;
 
 use clap::{CommandFactory, Parser};
 use exit::Exit;
@@ -40,6 +41,9 @@ pub fn main() -> ExitCode {
 
 /// Runs a parsed command to its exit code.
 pub fn run(arguments: &Arguments) -> ExitCode {
+    if let args::Command::Update(update) = &arguments.command {
+        return ExitCode::from(update::run(arguments.socket(), update).code());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let exit = match runtime {
         Ok(runtime) => runtime.block_on(ask::run(arguments)),

@@ -4,9 +4,11 @@
 //! * [`target`] — what can be built for
 //! * [`toolchain`] — the two ways to a cross compiler: rustup's target with zig, or Debian's own packages
 //! * [`cross`] — builds, checks what came out, compares two clean builds
+//! * [`deb`] — the packages
 //! * [`elf`] — what a program file says of itself, as binutils reads it
 //! * [`foreign`] — packages of another architecture, unpacked into the cache folder
 //! * [`bloat`] — which crate takes how much
+//! * [`sign`] — signed updates
 //! * [`run`] — child processes with their output where it belongs
 //!
 //! Contract: what is built lies under `target/`; what is installed lies in the cache folder, or is a package of the
@@ -15,8 +17,10 @@
 
 pub mod bloat;
 pub mod cross;
+pub mod deb;
 pub mod elf;
 pub mod foreign;
 pub mod run;
+pub mod sign;
 pub mod target;
 pub mod toolchain;

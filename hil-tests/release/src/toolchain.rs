@@ -192,7 +192,7 @@ impl Toolchain {
 }
 
 /// 2026-01-01: what takes a date into a file takes this one.
-const EPOCH: &str = "1767225600";
+pub(crate) const EPOCH: &str = "1767225600";
 /// What SQLite leaves out: nothing of it is reached from `sync-store`.
 const SQLITE_FLAGS: &str = "-USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 \
 -USQLITE_ENABLE_RTREE -USQLITE_ENABLE_DBSTAT_VTAB -DSQLITE_OMIT_JSON -DSQLITE_OMIT_DEPRECATED";

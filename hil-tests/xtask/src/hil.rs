@@ -28,7 +28,7 @@ pub struct Options {
 
 /// Every suite there is.
 fn suites() -> Vec<Suite> {
-    vec![fast()]
+    vec![fast(), hil_arm::packages::suite(), hil_arm::arm::suite()]
 }
 
 /// Runs the trials. `Ok(false)`: one failed.

@@ -118,6 +118,12 @@ enum Task {
         #[arg(long)]
         programs: Option<PathBuf>,
     },
+    /// The gateway's program for another machine, checked; twice for byte identity.
+    Cross(hil_release::cross::CrossArgs),
+    /// The Debian packages.
+    Deb(hil_release::deb::DebArgs),
+    /// A signed update out of a package, or a new key.
+    SignUpdate(hil_release::sign::SignArgs),
     /// Architecture and house rules.
     Tidy,
 }
@@ -290,6 +296,9 @@ fn run(task: Task) -> Result<bool> {
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             hil::run(&root, &programs, &options)
         }
+        Task::Cross(args) => hil_release::cross::cross(&root, &args),
+        Task::Deb(args) => hil_release::deb::deb(&root, &args),
+        Task::SignUpdate(args) => hil_release::sign::sign(&args).map(|()| true),
         Task::Tidy => {
             let found = tidy::check(&root)?;
             for finding in &found {

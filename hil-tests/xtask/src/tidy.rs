@@ -89,7 +89,8 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
         ],
         &["drv-sim", "hil-rig"],
     ),
-    ("edge-ctl", &["edge-api"], &["hil-rig", "drv-sim"]),
+    ("edge-update", &[], &[]),
+    ("edge-ctl", &["edge-api", "edge-update"], &["hil-rig", "drv-sim"]),
 ];
 
 /// Packages of the rig: they see everything, only they see each other.
