@@ -146,6 +146,8 @@ pub struct CabinetReading {
     pub value: Option<MilliCelsius>,
     /// Why there is no temperature.
     pub fault: Option<String>,
+    /// What was read although the probe cannot measure it: evidence, never a temperature.
+    pub suspect: Option<MilliCelsius>,
     /// What the cabinet is doing.
     pub state: CabinetState,
     /// Door contact, where the device has one.

@@ -143,7 +143,7 @@ impl Chip {
         desk.contact(&self.device, &contact);
         let value = outcome.ok().map(|climate| climate.temperature);
         let (state, door_open, alarms) = (CabinetState::Normal, None, Vec::new());
-        let reading = CabinetReading { value, fault, state, door_open, alarms };
+        let reading = CabinetReading { value, fault, suspect: None, state, door_open, alarms };
         desk.report(&self.device, DeviceBody::Temperature(reading));
     }
 }

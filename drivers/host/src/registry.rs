@@ -111,7 +111,8 @@ impl Registry {
             Mutex::new(Slot {
                 class,
                 vital: Vital::new(now, lost_after_ms),
-                frames: VecDeque::with_capacity(FRAMES_MAX),
+                // Room comes with the frames: most of thousands of tags are never looked at.
+                frames: VecDeque::new(),
                 framed: 0,
                 log: LogGate::new(LOG_INTERVAL_MS),
             })

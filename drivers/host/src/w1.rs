@@ -131,8 +131,10 @@ impl Probe {
         self.unset |= fault.is_some();
         let (contact, fault) = fault.map_or((Contact::Good, None), |(contact, text)| (contact, Some(text)));
         desk.contact(&self.device, &contact);
-        let reading =
-            CabinetReading { value, fault, state: CabinetState::Normal, door_open: None, alarms: Vec::new() };
+        // 85 degrees after power-on and an empty scratchpad are fixed contents, not measurements: no evidence of anything.
+        let suspect = None;
+        let (state, door_open, alarms) = (CabinetState::Normal, None, Vec::new());
+        let reading = CabinetReading { value, fault, suspect, state, door_open, alarms };
         desk.report(&self.device, DeviceBody::Temperature(reading));
     }
 

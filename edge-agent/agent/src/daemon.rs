@@ -29,6 +29,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 /// Ends of all logs, as of the last commit.
 pub type Heads = BTreeMap<LogId, Seq>;
 
+/// Value of a bad sample for which nothing was read; no probe measures -2,147,483 degrees.
+pub(crate) const NOTHING_READ: i64 = i32::MIN as i64;
+
 /// Idle readers kept open.
 const READERS_MAX: usize = 8;
 
@@ -128,14 +131,14 @@ impl Daemon {
         self.host.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(speak)
     }
 
-    /// Keeps a raw sample, unless space is short.
-    pub(crate) fn sample(&self, device: &DeviceId, wall_ms: i64, value: Option<i32>) {
+    /// Keeps a raw sample, unless space is short. Without a value it is bad, and holds what was read instead, if anything.
+    pub(crate) fn sample(&self, device: &DeviceId, wall_ms: i64, value: Option<i32>, suspect: Option<i32>) {
         if let Some(telemetry) = &self.telemetry {
             telemetry.record(Sample {
                 device: device.clone(),
                 metric: edge_api::TEMPERATURE,
                 at: UnixMillis(wall_ms),
-                value: value.map_or(0, i64::from),
+                value: value.or(suspect).map_or(NOTHING_READ, i64::from),
                 good: value.is_some(),
             });
         }

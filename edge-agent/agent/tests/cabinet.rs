@@ -72,7 +72,7 @@ async fn an_excursion_is_raised_once_over_a_restart_and_returned() {
     assert_eq!(alarms(&folder, true).await.len(), 1, "the alarm is not raised again");
     let samples: Samples = folder.client().fetch("/v1/samples/dairy-1").await.unwrap();
     assert!(
-        samples.rows.iter().any(|row| row.value == 4_125 && row.good),
+        samples.rows.iter().any(|row| row.value == Some(4_125) && row.good),
         "those of before the restart, too"
     );
     let summary: Samples = folder.client().fetch("/v1/samples/dairy-1?every=86400000").await.unwrap();

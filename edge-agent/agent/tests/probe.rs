@@ -1,12 +1,12 @@
 //! `POST /v1/devices/{id}/probe` against a device that counts its addresses from one: settled without a single write, and the
-//! setting that follows from it is read.
+//! setting that follows from it is read. What a controller says beside its temperature reaches people, too.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod stand;
 
 use drv_protocol::modbus::Table;
 use drv_sim::{Bank, ModbusSim};
-use edge_api::{DeviceProbe, DeviceReading, Devices};
+use edge_api::{DeviceProbe, DeviceReading, Devices, Samples};
 use hil_rig::modbus_tcp::ModbusTcp;
 use serde_json::json;
 use stand::{Stand, until};
@@ -63,4 +63,36 @@ async fn an_offset_is_settled_by_reading_only() {
         matches!(reading, DeviceReading::Cabinet { temperature_mc: Some(2_500), .. }).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_probe_measures_is_evidence_and_the_controllers_own_alarm_is_told() {
+    let mut bank = Bank::new();
+    // 300.0 degrees, no humidity, above the node's own limit, up for 9 s; limits and times.
+    let inputs = [3_000, 0x8000, 0x0004, 0, 9];
+    (0..).zip(inputs).for_each(|(at, word)| bank.set(Table::Input, at, word));
+    (0..).zip([1, 50, 0xFFF6, 900, 10]).for_each(|(at, word)| bank.set(Table::Holding, at, word));
+    let mut sim = ModbusSim::new(1);
+    sim.add_bank(1, bank);
+    let server = ModbusTcp::start(0, Arc::new(Mutex::new(sim))).await.unwrap();
+    let tables = tables(server.address().port(), "").replace("danfoss-ak-cc55", "steelyard-node");
+    let stand = Stand::with("reserve_bytes = 0", &tables).await;
+    until("the fault and the alarm", || async {
+        let devices: Devices = stand.client.fetch("/v1/devices").await.ok()?;
+        match devices.devices.into_iter().find(|device| device.id == "dairy-1")?.reading? {
+            DeviceReading::Cabinet { temperature_mc: None, fault: Some(fault), alarms, .. } => {
+                (fault.contains("outside") && alarms == ["above the node's upper limit"]).then_some(())
+            }
+            _ => None,
+        }
+    })
+    .await;
+    let sample = until("a sample", || async {
+        let samples: Samples = stand.client.fetch("/v1/samples/dairy-1").await.ok()?;
+        samples.rows.first().copied()
+    })
+    .await;
+    assert_eq!((sample.value, sample.good), (Some(300_000), false));
+    let sums: Samples = stand.client.fetch("/v1/samples/dairy-1?every=86400000").await.unwrap();
+    assert!(sums.intervals.iter().all(|row| row.good == 0 && row.bad > 0 && row.max.is_none()), "{sums:?}");
 }

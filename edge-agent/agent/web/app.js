@@ -159,9 +159,10 @@ function cabinetCard(device, alarmed) {
   const limit = isNumber(reading.high_mc) ? `limit ${celsius(reading.high_mc)}` : "";
   const phase = reading.phase && reading.phase !== "normal" ? reading.phase : "";
   const silent = device.state === "lost" || device.state === "failed";
-  const note = reading.fault || device.reason || [phase, limit].filter(Boolean).join(", ");
+  const own = (reading.alarms ?? []).join(", ");
+  const note = reading.fault || device.reason || [own, phase, limit].filter(Boolean).join(", ");
   return make("article", {
-    cls: `card ${alarmed.has(device.id) || silent || reading.fault ? "bad" : ""}`,
+    cls: `card ${alarmed.has(device.id) || silent || reading.fault || own ? "bad" : ""}`,
     children: [
       make("h3", { children: [make("span", { text: device.id }), word(device.state)] }),
       // A silent device has no current value: the last one would read like one.

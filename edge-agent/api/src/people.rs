@@ -202,6 +202,9 @@ pub enum DeviceReading {
         /// What is wrong with the sensor.
         #[serde(default)]
         fault: Option<String>,
+        /// Alarms that the controller itself raises, as its profile words them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        alarms: Vec<String>,
     },
     /// A tag.
     Tag {

@@ -46,8 +46,8 @@ pub struct Samples {
 pub struct SampleRow {
     /// When.
     pub at_ms: i64,
-    /// The value in the exact unit of the metric; of a bad sample: what was read.
-    pub value: i64,
+    /// The value in the exact unit of the metric; of a bad sample: what was read, `None` when nothing was.
+    pub value: Option<i64>,
     /// Whether it can be trusted.
     pub good: bool,
 }

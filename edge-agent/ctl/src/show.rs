@@ -135,9 +135,12 @@ fn reading(reading: &DeviceReading) -> String {
             Some(net) => format!("{state}, {net} g"),
             None => state.clone(),
         },
-        DeviceReading::Cabinet { temperature_mc, phase, fault, .. } => {
-            let value = fault.clone().unwrap_or_else(|| temperature(temperature_mc));
-            if phase == "normal" { value } else { format!("{value}, {phase}") }
+        DeviceReading::Cabinet { temperature_mc, phase, fault, alarms, .. } => {
+            let mut text = fault.clone().unwrap_or_else(|| temperature(temperature_mc));
+            if phase != "normal" {
+                text = format!("{text}, {phase}");
+            }
+            if alarms.is_empty() { text } else { format!("{text}; it says: {}", alarms.join(", ")) }
         }
         DeviceReading::Tag { sku, shown_minor, wanted_minor, .. } => {
             let shown = shown_minor.map_or_else(|| "nothing yet".to_owned(), money);

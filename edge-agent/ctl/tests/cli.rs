@@ -135,6 +135,7 @@ fn cabinet(state: &str) -> Device {
         high_mc: Some(5_000),
         low_mc: None,
         fault: None,
+        alarms: vec!["above the node's upper limit".into()],
     };
     Device {
         id: format!("cabinet-{state}"),
@@ -654,8 +655,11 @@ fn tags_are_listed_planned_and_flashed() {
 }
 
 fn samples(from: i64, rows: &[(i64, i64, bool)], next_ms: Option<i64>) -> Samples {
-    let row =
-        |(at_ms, value, good): &(i64, i64, bool)| SampleRow { at_ms: *at_ms, value: *value, good: *good };
+    let row = |(at_ms, value, good): &(i64, i64, bool)| SampleRow {
+        at_ms: *at_ms,
+        value: Some(*value),
+        good: *good,
+    };
     Samples {
         device: "cabinet-7".into(),
         metric: 1,

@@ -211,6 +211,7 @@ impl Ear {
         self.waiting = Some(CabinetReading {
             value: advert.temperature,
             fault,
+            suspect: None,
             state: CabinetState::Normal,
             door_open: advert.flags.open,
             alarms: Vec::new(),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use drv_protocol::MilliCelsius;
 use drv_protocol::modbus::{Request, Response};
-use drv_protocol::profile::{Image, Poll, PollClass, Profile};
+use drv_protocol::profile::{Image, Poll, PollClass, Profile, ValueFault};
 use drv_protocol::steamer::SteamerReading;
 
 use crate::event::{CabinetReading, DeviceBody};
@@ -261,9 +262,14 @@ impl Station {
         match self.class {
             Class::Cabinet => {
                 let fault = view.temperature.is_err().then(|| wire_fault.or(probe_fault).unwrap_or_default());
+                let suspect = match &view.temperature {
+                    Err(ValueFault::OutOfRange { milli, .. }) => i32::try_from(*milli).ok().map(MilliCelsius),
+                    _ => None,
+                };
                 let reading = CabinetReading {
                     value: view.temperature.ok(),
                     fault,
+                    suspect,
                     state: view.state,
                     door_open: view.door_open,
                     alarms: self.raised(),

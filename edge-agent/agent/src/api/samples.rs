@@ -2,7 +2,7 @@
 
 use super::answer::{Refused, ok};
 use super::{fields, post};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, NOTHING_READ};
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use edge_api::{IntervalRow, SampleRow, Samples, TEMPERATURE};
@@ -88,7 +88,7 @@ fn fill(
         let range = telemetry.range(device, answer.metric, span, ROWS_MAX.into())?;
         let row = |point: sync_store::telemetry::Point| SampleRow {
             at_ms: point.at.0,
-            value: point.value,
+            value: (point.good || point.value != NOTHING_READ).then_some(point.value),
             good: point.good,
         };
         answer.rows = range.points.into_iter().map(row).collect();

@@ -105,9 +105,10 @@ impl Cabinet {
         };
         let (phase, word) = phase(reading.state);
         let sample = Sample { value, phase, door_open: reading.door_open };
-        desk.telemetry(&self.id, now.wall.0, reading.value.map(|value| value.0));
+        let suspect = reading.suspect.map(|value| value.0);
+        desk.telemetry(&self.id, now.wall.0, reading.value.map(|value| value.0), suspect);
         let (high, low) = (self.limits.high.map(|limit| limit.0), self.limits.low.map(|limit| limit.0));
-        let fault = reading.fault.clone();
+        let (fault, alarms) = (reading.fault.clone(), reading.alarms.clone());
         desk.daemon.registry.update(&self.id, |view| {
             view.reading = Some(DeviceReading::Cabinet {
                 temperature_mc: reading.value.map(|value| value.0),
@@ -115,6 +116,7 @@ impl Cabinet {
                 high_mc: high,
                 low_mc: low,
                 fault,
+                alarms,
             });
         });
         self.queue(desk, sample, now);

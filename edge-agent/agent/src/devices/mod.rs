@@ -150,9 +150,9 @@ impl Desk {
         job
     }
 
-    /// Keeps a raw sample, unless space is short.
-    fn telemetry(&self, device: &DeviceId, wall_ms: i64, value: Option<i32>) {
-        self.daemon.sample(device, wall_ms, value);
+    /// Keeps a raw sample, unless space is short; `suspect`: what was read instead of a value that can be believed.
+    fn telemetry(&self, device: &DeviceId, wall_ms: i64, value: Option<i32>, suspect: Option<i32>) {
+        self.daemon.sample(device, wall_ms, value, suspect);
     }
 }
 

@@ -113,7 +113,7 @@ impl Steamer {
                 batch: inside,
             });
         });
-        desk.telemetry(&self.id, now.wall.0, reading.chamber.map(|value| value.0));
+        desk.telemetry(&self.id, now.wall.0, reading.chamber.map(|value| value.0), None);
         self.queue(desk, Step::Reading(seen(reading, now)), now);
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn samples(samples: &Samples, color: bool) -> String {
     let mut table = Table::new(&["AT", ">VALUE", "QUALITY"]);
     for row in &samples.rows {
         let quality = if row.good { "good".to_owned() } else { paint("bad", Tone::Bad, color) };
-        table.row([utc(row.at_ms), value(samples, row.value), quality]);
+        table.row([utc(row.at_ms), word(row.value), quality]);
     }
     table.draw(color, "No samples.")
 }
@@ -41,7 +41,8 @@ pub(crate) fn samples_csv(samples: &Samples, heading: bool) -> String {
     } else {
         text.push_str(if heading { "at_ms,value,good\n" } else { "" });
         for row in &samples.rows {
-            text.push_str(&format!("{},{},{}\n", row.at_ms, row.value, row.good));
+            let value = row.value.map(|value| value.to_string()).unwrap_or_default();
+            text.push_str(&format!("{},{value},{}\n", row.at_ms, row.good));
         }
     }
     text
