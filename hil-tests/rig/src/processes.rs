@@ -24,6 +24,18 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// The path of this program, also when a build has replaced its file since the start: then what lies there now.
+pub fn myself() -> Result<PathBuf, RigError> {
+    let failed = |source| RigError::Process { what: "the path of this program".into(), source };
+    Ok(without_mark(std::env::current_exe().map_err(failed)?))
+}
+
+/// Linux marks the name of a running program's file that is no longer there (proc(5), `/proc/PID/exe`).
+fn without_mark(path: PathBuf) -> PathBuf {
+    let name = path.to_str().and_then(|name| name.strip_suffix(" (deleted)"));
+    name.map(PathBuf::from).filter(|_| !path.exists()).unwrap_or(path)
+}
+
 /// [`find_program`], or the error that says how to get it.
 pub fn need_program(name: &str) -> Result<PathBuf, RigError> {
     find_program(name).ok_or_else(|| RigError::Missing(name.into()))
@@ -146,6 +158,15 @@ mod tests {
         // Gone, or a zombie of a container's init that reaps late.
         let gone = || std::fs::read_to_string(&child).map_or(true, |stat| stat.contains(") Z "));
         crate::until("the grandchild's end", Duration::from_secs(10), || async { gone() }).await.unwrap();
+    }
+
+    #[test]
+    fn the_mark_of_a_replaced_program_is_no_part_of_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let (gone, odd) = (folder.path().join("xtask (deleted)"), folder.path().join("odd (deleted)"));
+        std::fs::write(&odd, "").unwrap();
+        assert_eq!(without_mark(gone), folder.path().join("xtask"));
+        assert_eq!(without_mark(odd.clone()), odd, "a file may really be called so");
     }
 
     #[tokio::test]

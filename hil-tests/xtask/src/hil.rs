@@ -149,8 +149,7 @@ fn fast() -> Suite {
 /// A trial that is a command of this program: its closing JSON line is what was seen, its log stays as evidence.
 fn myself(bench: &Bench<'_>, args: &[&str]) -> Result<Verdict> {
     let log = File::create(bench.folder.join("stderr.log"))?;
-    let program = std::env::current_exe().context("the path of this program")?;
-    let output = Command::new(program)
+    let output = Command::new(hil_rig::processes::myself()?)
         .current_dir(&bench.place.root)
         .args(args)
         .arg("--programs")

@@ -322,7 +322,7 @@ fn wait(work: impl Future<Output = Result<bool>>) -> Result<bool> {
 /// same crates a second time.
 fn build(root: &Path) -> Result<PathBuf> {
     // Before the build, which may replace this program's file.
-    let myself = std::env::current_exe().context("the path of this program")?;
+    let myself = hil_rig::processes::myself()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
@@ -338,7 +338,7 @@ fn build(root: &Path) -> Result<PathBuf> {
 
 /// Builds the agent as it is shipped, for numbers that are about the product, and says in which folder it is.
 fn build_release(root: &Path) -> Result<PathBuf> {
-    let myself = std::env::current_exe().context("the path of this program")?;
+    let myself = hil_rig::processes::myself()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)

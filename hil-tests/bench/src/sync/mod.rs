@@ -89,7 +89,7 @@ pub fn on_a_line(folder: &Path, programs: &Path, only: &str) -> Result<()> {
 
 /// Runs this program again in a network namespace of its own; as root, or in a user namespace.
 fn in_a_namespace(folder: &Path, programs: &Path, only: &str) -> Result<Value> {
-    let myself = std::env::current_exe().context("the path of this program")?;
+    let myself = hil_rig::processes::myself()?;
     let mut command = Command::new(need_program("unshare")?);
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");
