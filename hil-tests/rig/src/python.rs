@@ -35,6 +35,10 @@ pub const CODE_PACKAGES: [&str; 1] = ["biip==5.2.0"];
 /// zig as a C compiler and linker, and what lets cargo use it; in an environment of their own.
 pub const CROSS_PACKAGES: [&str; 2] = ["ziglang==0.17.0", "cargo-zigbuild==0.24.0"];
 
+/// A Bluetooth controller and peripherals as programs, in an environment of their own; pinned because the kernel rig repairs
+/// its controller.
+pub const BLUETOOTH_PACKAGES: [&str; 1] = ["bumble==0.0.236"];
+
 /// Where a pymodbus server listens.
 #[derive(Debug, Clone, Copy)]
 pub enum ModbusWire<'a> {
@@ -110,6 +114,11 @@ impl Venv {
     /// The environment with [`CROSS_PACKAGES`].
     pub fn for_cross() -> Result<Self, RigError> {
         Self::ready_at(&cache_dir()?.join("venv-cross"), &CROSS_PACKAGES)
+    }
+
+    /// The environment with [`BLUETOOTH_PACKAGES`].
+    pub fn for_bluetooth() -> Result<Self, RigError> {
+        Self::ready_at(&cache_dir()?.join("venv-bluetooth"), &BLUETOOTH_PACKAGES)
     }
 
     fn ready_at(root: &Path, packages: &[&str]) -> Result<Self, RigError> {
