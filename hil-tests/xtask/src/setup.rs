@@ -23,6 +23,7 @@ const PACKAGES: &[Package] = &[
     ("owserver", || hil_rig::processes::find_program("owserver").is_some()),
     ("ow-shell", || hil_rig::processes::find_program("owread").is_some()),
     ("python3", || hil_rig::processes::find_program("python3").is_some()),
+    ("qemu-system-arm", || hil_rig::processes::find_program("qemu-system-arm").is_some()),
     ("zbar-tools", || hil_rig::processes::find_program("zbarimg").is_some()),
     ("qrencode", || hil_rig::processes::find_program("qrencode").is_some()),
     ("python3-venv", || quiet("python3", &["-c", "import venv, ensurepip"])),

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Crates that build without an operating system.
-const PURE: [&str; 5] = ["sync-model", "sync-core", "edge-core", "drv-protocol", "drv-render"];
+const PURE: [&str; 6] =
+    ["sync-model", "sync-core", "edge-core", "drv-protocol", "drv-render", "fw-node-core"];
 
 /// One line of the closing table.
 struct Outcome {
