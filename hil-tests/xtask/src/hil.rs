@@ -28,7 +28,7 @@ pub struct Options {
 
 /// Every suite there is.
 fn suites() -> Vec<Suite> {
-    vec![fast(), hil_arm::packages::suite(), hil_arm::arm::suite()]
+    vec![fast(), hil_arm::packages::suite(), hil_arm::arm::suite(), hil_kernel::suite()]
 }
 
 /// Runs the trials. `Ok(false)`: one failed.

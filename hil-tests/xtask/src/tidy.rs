@@ -106,6 +106,7 @@ const RIG: &[&str] = &[
     "hil-release",
     "hil-pages",
     "hil-arm",
+    "hil-kernel",
     "hil-xtask",
 ];
 

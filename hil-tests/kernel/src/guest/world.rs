@@ -58,7 +58,7 @@ impl World {
         std::fs::write(&config, &text)?;
         std::fs::write(Path::new(FOLDER).join("store.toml"), &text)?;
         let mut command = self.program("edge-agent");
-        command.arg("run").arg("--config").arg(&config);
+        command.arg("run").arg("--config").arg(&config).env("EDGE_LOG", "info,drv_host=debug");
         self.agent = Some(Process::start("edge-agent", command, &log("agent"))?);
         let client = self.client();
         until("the agent to answer", PATIENCE, || async { client.get("/v1/health").await.ok() }).await?;
