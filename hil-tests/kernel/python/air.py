@@ -1,10 +1,11 @@
 """The air: a Bluetooth controller for the kernel it runs on (/dev/vhci), and what that controller hears and connects to.
 
-A Gicisky tag (service FEF0), a Ruuvi sensor (data format 5) and a BTHome v2 sensor. air.py SOCKET: JSON lines come in on the
-socket, one answer each. The controllers and the radio between them are bumble's, with three repairs.
+A Gicisky tag (service FEF0), a label of the Bluetooth SIG (service 1857), a Ruuvi sensor (data format 5) and a BTHome v2 sensor.
+air.py SOCKET: JSON lines come in on the socket, one answer each. The controllers and the radio between them are bumble's, with
+three repairs.
 
-Sources: the Bluetooth Core Specification for the repairs; docs.ruuvi.com; bthome.io; the Gicisky exchange as its public writers
-have it (see drivers/protocol, gicisky).
+Sources: the Bluetooth Core Specification for the repairs; Electronic Shelf Label Service 1.0; docs.ruuvi.com; bthome.io; the
+Gicisky exchange as its public writers have it (see drivers/protocol, gicisky).
 """
 
 import asyncio
@@ -241,6 +242,70 @@ class Tag(Advertiser):
         return [b"".join(lines[: self.LINES]), b"".join(lines[self.LINES :])]
 
 
+class Label(Advertiser):
+    """A label of the ESL service in connected mode, 296x128 with two images, a temperature and an LED. It says "try again" to
+    the first command after `busy`. Its service is open: bluetoothd is given no agent to pair with."""
+
+    WRITTEN = ("2BF6", "2BF7", "2BF8", "2BF9")
+    SAID = {"2BFA": struct.pack("<HHB", 296, 128, 2), "2BFB": b"\x01", "2BFC": b"\x00\x54\x00", "2BFD": b"\x00"}
+    INVALID_OPCODE, INVALID_PARAMETERS, RETRY = 2, 6, 10
+
+    def __init__(self, radio, name, address, number):
+        super().__init__(radio, name, address, number)
+        kinds = Characteristic.Properties
+        self.values, self.leds, self.connections, self.busy, self.ended = {}, [], 0, False, 0
+        parts = [self.writable(uuid) for uuid in self.WRITTEN]
+        for uuid, value in self.SAID.items():
+            parts.append(Characteristic(uuid, kinds.READ, Characteristic.READABLE, value))
+        self.answers = Characteristic(
+            "2BFE",
+            kinds.WRITE | kinds.WRITE_WITHOUT_RESPONSE | kinds.NOTIFY,
+            Characteristic.WRITEABLE,
+            CharacteristicValue(write=self.command),
+        )
+        self.device.add_service(Service("1857", [*parts, self.answers]))
+        self.device.on("connection", self.connected)
+
+    def writable(self, uuid):
+        def keep(_link, value):
+            self.values[uuid] = bytes(value).hex()
+
+        return Characteristic(uuid, Characteristic.Properties.WRITE, Characteristic.WRITEABLE, CharacteristicValue(write=keep))
+
+    def parts(self):
+        return [
+            (AdvertisingData.COMPLETE_LIST_OF_16_BIT_SERVICE_CLASS_UUIDS, b"\x57\x18"),
+            (AdvertisingData.COMPLETE_LOCAL_NAME, b"ESL"),
+        ]
+
+    def connected(self, link):
+        self.connections += 1
+        link.on("disconnection", self.disconnected)
+
+    def disconnected(self, _reason):
+        self.ended += 1
+        asyncio.ensure_future(self.speak())
+
+    def command(self, _link, data):
+        asyncio.ensure_future(self.device.notify_subscribers(self.answers, self.answer(bytes(data))))
+
+    def answer(self, data):
+        """Opcode (its upper half: bytes that follow, less one), label number, parameters."""
+        whole = len(data) >= 2 and len(data) == (data[0] >> 4) + 2
+        if not whole or data[1:2].hex() != self.values.get("2BF6", "")[:2]:
+            return bytes([0x00, self.INVALID_PARAMETERS])
+        if self.busy:
+            self.busy = False
+            return bytes([0x00, self.RETRY])
+        if data[0] == 0xB0:
+            lamp = data[3:]
+            repeat = struct.unpack("<H", lamp[8:10])[0]
+            colours = {name: lamp[0] >> shift & 3 for shift, name in ((0, "red"), (2, "green"), (4, "blue"))}
+            self.leds.append({"led": data[2], **colours, "seconds": repeat >> 1 if repeat & 1 else 0, "off": repeat == 0})
+            return bytes([0x01, data[2]])
+        return bytes([0x00, self.INVALID_OPCODE])
+
+
 class Rig:
     def __init__(self, radio):
         self.tag_device = Tag(radio, "tag", "FF:FF:92:10:00:01", 1)
@@ -248,6 +313,7 @@ class Rig:
             "tag": self.tag_device,
             "ruuvi": Ruuvi(radio, "ruuvi", "C4:7C:8D:00:00:05", 2),
             "bthome": BtHome(radio, "bthome", "E4:38:C1:00:00:06", 3),
+            "label": Label(radio, "label", "D8:E5:1A:00:00:07", 4),
         }
 
     async def speak(self, who):
@@ -265,6 +331,11 @@ class Rig:
         tag = self.tag_device
         names = ("shown", "completed", "rejected", "connections")
         return {name: getattr(tag, name) for name in names}
+
+    async def label(self, busy=False):
+        label = self.who["label"]
+        label.busy |= busy
+        return {name: getattr(label, name) for name in ("values", "leds", "connections", "ended")}
 
     async def drop(self, after):
         self.tag_device.drop_after = after

@@ -7,6 +7,7 @@
 mod ble;
 mod far;
 mod i2c;
+mod label;
 mod one_wire;
 mod radio;
 mod serial;
@@ -65,6 +66,7 @@ async fn one(trial: &str) -> Result<String> {
     match trial {
         "boot" => boot(&mut world).await,
         "ble-tag" => ble::tag(&mut world).await,
+        "ble-label" => label::run(&mut world).await,
         "ble-adverts" => ble::adverts(&mut world).await,
         "adapter-faults" => ble::adapter_faults(&mut world).await,
         "i2c" => i2c::run(&mut world).await,

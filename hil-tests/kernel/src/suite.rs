@@ -23,6 +23,11 @@ pub fn suite() -> Suite {
             run: |bench| inside(bench, "ble-tag"),
         },
         Trial {
+            name: "ble-label",
+            shows: "a picker's order lights the LED of a label with the SIG's ESL service, and its end puts it out",
+            run: |bench| inside(bench, "ble-label"),
+        },
+        Trial {
             name: "ble-adverts",
             shows: "two cabinets by advertisement, value for value, and stale when one stops",
             run: |bench| inside(bench, "ble-adverts"),
