@@ -28,7 +28,13 @@ pub struct Options {
 
 /// Every suite there is.
 fn suites() -> Vec<Suite> {
-    vec![fast(), hil_arm::packages::suite(), hil_arm::arm::suite(), hil_kernel::suite()]
+    vec![
+        fast(),
+        hil_arm::packages::suite(),
+        hil_arm::arm::suite(),
+        hil_kernel::suite(),
+        hil_powercut::suite(),
+    ]
 }
 
 /// Runs the trials. `Ok(false)`: one failed.

@@ -26,6 +26,7 @@ const PACKAGES: &[Package] = &[
     ("qemu-system-arm", || hil_rig::processes::find_program("qemu-system-arm").is_some()),
     ("zbar-tools", || hil_rig::processes::find_program("zbarimg").is_some()),
     ("qrencode", || hil_rig::processes::find_program("qrencode").is_some()),
+    ("strace", || hil_rig::processes::find_program("strace").is_some()),
     ("python3-venv", || quiet("python3", &["-c", "import venv, ensurepip"])),
 ];
 

@@ -107,6 +107,7 @@ const RIG: &[&str] = &[
     "hil-pages",
     "hil-arm",
     "hil-kernel",
+    "hil-powercut",
     "hil-xtask",
 ];
 
@@ -116,8 +117,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("btleplug", &["drv-host"]),
     ("serialport", &["drv-host"]),
     ("linux-embedded-hal", &["drv-host"]),
-    // hil-bench: the bare inserts that the ledger is compared with.
-    ("rusqlite", &["sync-store", "hil-bench"]),
+    // hil-bench: the bare inserts that the ledger is compared with. hil-powercut: counts what a cut left without our code.
+    ("rusqlite", &["sync-store", "hil-bench", "hil-powercut"]),
     // hil-bench: the bare COPY that `bench sync` compares the ledger with.
     ("tokio-postgres", &["sync-postgres", "hil-bench"]),
     ("axum", &["edge-agent", "sync-hq"]),

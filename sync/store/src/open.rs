@@ -204,6 +204,12 @@ fn compare(
     Ok((behind || !fits).then_some(EpochReason::RolledBack))
 }
 
+/// Whether what lies beside an empty file says that there was more in it.
+fn was_used(path: &Path) -> bool {
+    let log = std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    log || Generation::read(path).is_some()
+}
+
 /// Looks at the file without changing it more than SQLite's own recovery does.
 fn check(config: &LedgerConfig) -> Result<Found, LedgerError> {
     let path = &config.path;
@@ -213,6 +219,11 @@ fn check(config: &LedgerConfig) -> Result<Found, LedgerError> {
         // SQLite takes a file shorter than its header for an empty one.
         Ok(file) if (1..512).contains(&file.len()) => {
             return Ok(Found::Damaged(format!("the file has {} bytes", file.len())));
+        }
+        // A creation that was cut short leaves no generation file, and no log before the file's first page is durable. SQLite
+        // would take it for a new file and remove the log.
+        Ok(file) if file.len() == 0 && was_used(path) => {
+            return Ok(Found::Damaged("the file is empty and was in use before".to_owned()));
         }
         Ok(_) => {}
     }

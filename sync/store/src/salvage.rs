@@ -47,10 +47,13 @@ pub(crate) fn set_aside(config: &LedgerConfig, stamp: Stamp, reason: &str) -> Re
     }
     let context = || format!("set {} aside", path.display());
     let write = || -> std::io::Result<()> {
-        std::fs::write(marker(path), format!("{}\n{reason}\n", evidence.display()))?;
+        let name = evidence.file_name().unwrap_or_default().to_string_lossy();
+        std::fs::write(marker(path), format!("{name}\n{reason}\n"))?;
         std::fs::File::open(marker(path))?.sync_all()?;
         sync_parent(path)?;
-        std::fs::rename(path, &evidence)
+        std::fs::rename(path, &evidence)?;
+        // Before its log follows: a file system that orders nothing could otherwise part the two.
+        sync_parent(path)
     };
     write().map_err(|error| LedgerError::io(context(), &error))?;
     finish(config, evidence, reason)
@@ -61,7 +64,9 @@ pub(crate) fn resume(config: &LedgerConfig) -> Result<Option<Salvage>, LedgerErr
     let path = &config.path;
     let Ok(text) = std::fs::read_to_string(marker(path)) else { return Ok(None) };
     let (name, reason) = text.split_once('\n').unwrap_or((text.as_str(), ""));
-    let evidence = PathBuf::from(name);
+    // Beside the ledger, wherever that lies now: the folder may have moved to another machine or mount since.
+    let name = Path::new(name).file_name().unwrap_or_default();
+    let evidence = path.with_file_name(name);
     if !name.is_empty() && evidence.exists() && !path.exists() {
         return finish(config, evidence, reason.trim()).map(Some);
     }

@@ -237,6 +237,51 @@ fn an_interrupted_salvage_goes_on() {
     assert!(!dir.path().join("ledger.db.salvaging").exists());
 }
 
+/// The folder has moved since: another mount, or the disk in another machine.
+#[test]
+fn an_interrupted_salvage_goes_on_in_another_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let (ledger, _) = open(&path, Owner::Store(STORE));
+    sell(&ledger, 0..50);
+    drop(ledger);
+    std::fs::rename(&path, dir.path().join("ledger.db.evidence-5")).unwrap();
+    let marker = dir.path().join("ledger.db.salvaging");
+    std::fs::write(&marker, "/nowhere/else/ledger.db.evidence-5\nstopped\n").unwrap();
+    let (ledger, report) = open(&path, Owner::Store(STORE));
+    assert_eq!(report.salvaged.unwrap().kept, 51);
+    assert!(ledger.verify().unwrap().ok() && !marker.exists());
+}
+
+#[test]
+fn an_emptied_ledger_is_not_taken_for_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let (ledger, _) = open(&path, Owner::Store(STORE));
+    let old = ledger.log().unwrap();
+    sell(&ledger, 0..50);
+    // Still in use: everything is in the write-ahead log, which must stay as evidence.
+    let wal = std::fs::read(dir.path().join("ledger.db-wal")).unwrap();
+    drop(ledger);
+    std::fs::write(&path, b"").unwrap();
+    std::fs::write(dir.path().join("ledger.db-wal"), &wal).unwrap();
+    let (ledger, report) = open(&path, Owner::Store(STORE));
+    let salvage = report.salvaged.unwrap();
+    assert!(salvage.lost_hint.contains("empty and was in use"), "{}", salvage.lost_hint);
+    let mut kept = salvage.evidence.into_os_string();
+    kept.push("-wal");
+    assert_eq!(std::fs::read(kept).unwrap(), wal);
+    assert!(ledger.log().unwrap().epoch > old.epoch);
+    drop(ledger);
+    // Without the log, the generation file is the witness.
+    std::fs::write(&path, b"").unwrap();
+    assert!(open(&path, Owner::Store(STORE)).1.salvaged.is_some());
+    // A creation that was cut short is none of this.
+    let fresh = dir.path().join("fresh.db");
+    std::fs::write(&fresh, b"").unwrap();
+    assert!(open(&fresh, Owner::Store(STORE)).1.salvaged.is_none());
+}
+
 #[test]
 fn a_salvaged_hq_does_not_reuse_names() {
     let dir = tempfile::tempdir().unwrap();

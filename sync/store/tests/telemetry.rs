@@ -50,6 +50,22 @@ fn all(telemetry: &Telemetry) -> Vec<Point> {
 }
 
 #[test]
+fn an_emptied_block_file_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("telemetry.db");
+    let telemetry = open(&path);
+    record(&telemetry, (0..100).map(point));
+    telemetry.seal();
+    assert_eq!(telemetry.stats().damaged, 0);
+    drop(telemetry);
+    std::fs::write(&path, b"").unwrap();
+    let telemetry = open(&path);
+    assert_eq!((all(&telemetry).len(), telemetry.stats().damaged), (0, 1));
+    record(&telemetry, (0..10).map(point));
+    assert_eq!(all(&telemetry).len(), 10);
+}
+
+#[test]
 fn samples_come_back_from_memory_tail_and_blocks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("telemetry.db");

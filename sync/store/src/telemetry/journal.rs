@@ -7,8 +7,9 @@
 //!
 //! Invariants
 //! * Only frames of the open generation count: what stands behind them is from earlier and already in blocks.
-//! * Frames do not depend on each other: a damaged one loses its own samples and is reported. Of the last one that cannot be
-//!   told: it looks like one that a power cut tore, which was never durable.
+//! * Frames do not depend on each other: a damaged one loses its own samples and is reported when a good one follows. At the
+//!   end that cannot be told: a damaged last frame looks like one that a power cut tore, which was never durable, and last
+//!   frames on a zeroed page look like frames that were never written.
 //! * A frame straddles a page only if it is larger than one: a flush dirties one page of the disk, not two.
 
 use super::series::{Point, Points, Run, checksum, put_number, take_number};

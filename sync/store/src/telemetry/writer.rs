@@ -48,6 +48,12 @@ impl Writer {
     /// Opens both files, replacing a block file that cannot be used, and reads the tail.
     pub(super) fn open(config: TelemetryConfig, counters: Arc<Counters>) -> Result<Self, LedgerError> {
         set_apart(&config.path)?;
+        // The tail is made after the block file is durable: an empty one beside a tail has lost what was in it.
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        if config.path.exists() && length(&config.path) == 0 && length(&beside(&config.path, ".tail")) > 0 {
+            tracing::warn!(path = %config.path.display(), "telemetry file was emptied");
+            counters.damaged.fetch_add(1, Relaxed);
+        }
         let (file, found) = match BlockFile::open(&config.path) {
             Ok(opened) => opened,
             Err(error) => {

@@ -1,0 +1,201 @@
+//! The trials.
+
+use crate::campaign::{self, Plan, Tally};
+use crate::damage::{self, Base, Case};
+use crate::trace::{self, Trace};
+use crate::writer::SCENARIOS;
+use anyhow::{Context, Result, bail, ensure};
+use hil_trials::{Bench, Suite, Trial, Verdict};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Which of the possible states are tried.
+const SEED: u64 = 0x5179_2026;
+/// Fewest states of a run of the rig.
+const STATES: u64 = 10_000;
+/// What a store may take to start.
+const OPENING: Duration = Duration::from_secs(2);
+
+/// The trials of this rig.
+pub fn suite() -> Suite {
+    let trials = vec![
+        Trial {
+            name: "cuts",
+            shows: "after a power cut at any write, every acknowledged fact is there and the store goes on",
+            run: cuts,
+        },
+        Trial {
+            name: "planted-mistakes",
+            shows: "a store that forgets a sync or acknowledges before it is found out",
+            run: planted,
+        },
+        Trial {
+            name: "flips",
+            shows: "with a bit or byte flipped in any file the store starts, and what is wrong is said",
+            run: flips,
+        },
+        Trial {
+            name: "lost-pages",
+            shows: "the same with a page zeroed, or a file cut short",
+            run: lost_pages,
+        },
+    ];
+    Suite { rig: "powercut", trials }
+}
+
+/// A folder in memory where there is one: syncs cost nothing there.
+pub(crate) fn in_memory() -> Result<tempfile::TempDir> {
+    let shm = Path::new("/dev/shm");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("steelyard-powercut-");
+    Ok(if shm.is_dir() { builder.tempdir_in(shm)? } else { builder.tempdir()? })
+}
+
+/// Records a scenario; the trace is left in `evidence`.
+fn record(writer: &Path, scenario: &str, evidence: &Path) -> Result<Trace> {
+    let home = in_memory()?;
+    // The name that the kernel gives it, which is the one in the trace.
+    let folder = home.path().canonicalize()?;
+    let text = folder.to_str().context("the folder's name")?;
+    let prepared = Command::new(writer).args(["prepare", scenario, text]).output().context("the writer")?;
+    ensure!(prepared.status.success(), "prepare: {}", String::from_utf8_lossy(&prepared.stderr));
+    let before = trace::files(&folder)?;
+    let to = evidence.join(format!("{scenario}.trace"));
+    trace::record(writer, &["run", scenario, text], &to)?;
+    Trace::read(&to, text, before).with_context(|| format!("{} in {}", scenario, to.display()))
+}
+
+fn writer(bench: &Bench<'_>) -> Result<PathBuf> {
+    let path = bench.place.programs.join("powercut-writer");
+    ensure!(path.is_file(), "{} is missing: build the workspace", path.display());
+    Ok(path)
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(1, 8)
+}
+
+fn plan(scenario: &str) -> Plan {
+    // The states of `checkpoint` are large.
+    let every = if scenario == "checkpoint" { 4 } else { 1 };
+    Plan { seed: SEED, further: 3, every, workers: workers(), enough: 500 }
+}
+
+fn cuts(bench: &Bench<'_>) -> Result<Verdict> {
+    if let Some(why) = trace::unable() {
+        return Ok(Verdict::Skipped(why));
+    }
+    let writer = writer(bench)?;
+    let place = in_memory()?;
+    let (mut states, mut slowest, mut seen, mut broken) = (0, Duration::ZERO, Vec::new(), String::new());
+    for scenario in SCENARIOS {
+        let trace = record(&writer, scenario, &bench.folder)?;
+        let begun = std::time::Instant::now();
+        let tally = campaign::run(&trace, scenario, plan(scenario), place.path())?;
+        states += tally.states;
+        slowest = slowest.max(tally.slowest);
+        seen.push(format!(
+            "{scenario} {} cuts {} states {:.0} s",
+            tally.cuts,
+            tally.states,
+            begun.elapsed().as_secs_f64()
+        ));
+        if tally.violation_count > 0 {
+            keep(&trace, scenario, &tally, &bench.folder)?;
+            let first = tally.violations.first().map_or("", |violation| violation.why.as_str());
+            let _ = write!(broken, "{scenario}: {} states, the first: {first}; ", tally.violation_count);
+        } else {
+            std::fs::remove_file(bench.folder.join(format!("{scenario}.trace")))?;
+        }
+    }
+    ensure!(broken.is_empty(), "{broken}{}", seen.join(", "));
+    ensure!(states >= STATES, "{states} states, at least {STATES} are wanted");
+    let miss = if slowest > OPENING { " (over the aim of 2 s)" } else { "" };
+    Ok(Verdict::Passed(format!(
+        "{states} states of disks, 0 broken promises ({}); slowest start {:.3} s{miss}",
+        seen.join(", "),
+        slowest.as_secs_f64()
+    )))
+}
+
+/// Leaves what is needed to look at states that do not hold.
+fn keep(trace: &Trace, scenario: &str, tally: &Tally, folder: &Path) -> Result<()> {
+    let mut text = String::new();
+    for (number, violation) in tally.violations.iter().enumerate() {
+        let name = format!("{scenario}-state-{number}");
+        campaign::lay(&folder.join(&name), &violation.files)?;
+        let around = trace.ops.len().min(violation.cut.after);
+        let last = trace.ops.get(around.saturating_sub(6)..around).unwrap_or_default();
+        let _ = writeln!(text, "{name}: {:?}\n  {}\n  last operations:", violation.cut, violation.why);
+        for op in last {
+            let op: String = format!("{op:?}").chars().take(160).collect();
+            let _ = writeln!(text, "    {op}");
+        }
+    }
+    std::fs::write(folder.join(format!("{scenario}-violations.txt")), text)?;
+    Ok(())
+}
+
+/// Runs with mistakes that a store could make. Each must be found.
+fn planted(bench: &Bench<'_>) -> Result<Verdict> {
+    if let Some(why) = trace::unable() {
+        return Ok(Verdict::Skipped(why));
+    }
+    let trace = record(&writer(bench)?, "trade", &bench.folder)?;
+    std::fs::remove_file(bench.folder.join("trade.trace"))?;
+    let place = in_memory()?;
+    let plan = Plan { further: 1, every: 7, enough: 20, ..plan("trade") };
+    let mistakes: [(&str, Trace); 5] = [
+        ("write-ahead log not synced", trace.clone().without_syncs(|name| name == "ledger.db-wal")),
+        ("ledger not synced before its log goes", trace.clone().without_syncs(|name| name == "ledger.db")),
+        ("samples not synced", trace.clone().without_syncs(|name| name.starts_with("telemetry.db"))),
+        ("HQ not synced", trace.clone().without_syncs(|name| name.starts_with("hq.db"))),
+        ("acknowledged before the sync", trace.acknowledged_early()),
+    ];
+    let mut found = Vec::new();
+    for (mistake, trace) in mistakes {
+        let tally = campaign::run(&trace, "trade", plan, place.path())?;
+        if tally.violation_count == 0 {
+            bail!("'{mistake}' was not found in {} states", tally.states);
+        }
+        let violation = tally.violations.first().context("a violation")?;
+        // And the same state can be made again by its name.
+        let again = campaign::again(&trace, "trade", violation.cut, &place.path().join("again"));
+        ensure!(again.is_err(), "'{mistake}': the state {:?} cannot be made again", violation.cut);
+        found.push(format!("{mistake}: {} of {}", tally.violation_count, tally.states));
+    }
+    Ok(Verdict::Passed(found.join("; ")))
+}
+
+/// Flipped bits and bytes tried.
+const FLIPS: usize = 4_000;
+/// Zeroed pages and cut files tried.
+const PAGES: usize = 1_200;
+
+fn flips(bench: &Bench<'_>) -> Result<Verdict> {
+    harm(bench, |bases| damage::flips(bases, SEED, FLIPS))
+}
+
+fn lost_pages(bench: &Bench<'_>) -> Result<Verdict> {
+    harm(bench, |bases| damage::pages(bases, SEED, PAGES))
+}
+
+fn harm(bench: &Bench<'_>, cases: impl Fn(&[Base]) -> Vec<Case>) -> Result<Verdict> {
+    let place = in_memory()?;
+    let bases = Base::all(place.path())?;
+    let cases = cases(&bases);
+    let outcome = damage::run(&bases, &cases, workers(), place.path());
+    if let Some(first) = outcome.violations.first() {
+        std::fs::write(bench.folder.join("violations.txt"), outcome.violations.join("\n"))?;
+        bail!(
+            "{} of {} cases do not hold ({:?}), the first: {first}",
+            outcome.violations.len(),
+            cases.len(),
+            outcome.ends
+        );
+    }
+    let ends: Vec<String> = outcome.ends.iter().map(|(end, count)| format!("{end} {count}")).collect();
+    Ok(Verdict::Passed(format!("{} cases: {}", cases.len(), ends.join(", "))))
+}
