@@ -118,6 +118,12 @@ enum Task {
         #[arg(long)]
         programs: Option<PathBuf>,
     },
+    /// Builds the node's firmware and runs it in an emulated microcontroller; says what it said and its size.
+    Firmware {
+        /// Prints one JSON line instead of text.
+        #[arg(long)]
+        json: bool,
+    },
     /// The gateway's program for another machine, checked; twice for byte identity.
     Cross(hil_release::cross::CrossArgs),
     /// The Debian packages.
@@ -286,6 +292,16 @@ fn run(task: Task) -> Result<bool> {
         Task::Soak { what: Soak::Fuzz { minutes, target, seed, files, json } } => {
             let time = Duration::from_secs(minutes * 60);
             soak::run(&soak::Options { root, time, target, seed, files, json })
+        }
+        Task::Firmware { json } => {
+            setup::packages()?;
+            let golden = hil_firmware::golden::firmware(&root)?;
+            if json {
+                println!("{}", golden.json());
+            } else {
+                print!("{}", golden.text());
+            }
+            Ok(true)
         }
         Task::Hil { rig, trial, json, list, programs } => {
             let options = hil::Options { rig, trial, json, list };

@@ -66,6 +66,7 @@ const FLOORS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("sync-verify", &["sync-store", "sync-codec", "sync-evidence", "sync-core", "sync-model"], &[]),
     ("drv-protocol", &[], &[]),
+    ("fw-node-core", &["drv-protocol"], &[]),
     ("drv-sim", &["drv-protocol"], &[]),
     ("drv-render", &["drv-protocol"], &[]),
     ("drv-host", &["drv-protocol"], &["drv-sim", "hil-rig"]),
@@ -108,6 +109,7 @@ const RIG: &[&str] = &[
     "hil-arm",
     "hil-kernel",
     "hil-powercut",
+    "hil-firmware",
     "hil-xtask",
 ];
 
@@ -133,6 +135,7 @@ const FENCES: &[(&str, &[&str])] = &[
 /// Packages that decide and never wait: no async runtime, not even through a dependency.
 const PURE: &[&str] = &[
     "drv-protocol",
+    "fw-node-core",
     "drv-render",
     "drv-sim",
     "sync-model",
@@ -145,7 +148,7 @@ const PURE: &[&str] = &[
 
 /// Packages whose library must build without the standard library.
 const NO_STD: &[&str] =
-    &["drv-protocol", "drv-render", "sync-model", "sync-core", "sync-evidence", "edge-core"];
+    &["drv-protocol", "fw-node-core", "drv-render", "sync-model", "sync-core", "sync-evidence", "edge-core"];
 
 /// How a package names another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

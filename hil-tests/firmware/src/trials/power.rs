@@ -102,8 +102,8 @@ pub(super) fn calibration(bench: &Bench<'_>) -> Result<Verdict> {
         let offset = 100 + cut;
         master.write(holding::OFFSETS, offset)?;
         master.write_blindly(holding::COMMAND, Command::Save.code())?;
-        // Two pages of 10 ms each, after the request has gone through two pseudo-terminals: 0 to 63 ms.
-        std::thread::sleep(Duration::from_micros((random >> 48) % 64 * 1_000));
+        // Two pages of 10 ms each, after the request has gone through two pseudo-terminals: 0 to 127 ms.
+        std::thread::sleep(Duration::from_micros((random >> 48) % 128 * 1_000));
         let sure = cut % 8 == 7 && {
             wait("the save", || {
                 Ok((master.input(input::COMMAND_RESULT)? == CommandResult::Done.code()).then_some(()))
