@@ -134,11 +134,12 @@ pub fn convert(family: Family, scratchpad: &[u8; SCRATCHPAD_BYTES]) -> Result<Mi
         halves(raw, remain, per_degree).ok_or(foreign)?
     } else {
         let undefined = 12 - resolution(family, configuration).ok_or(foreign)?;
+        let raw = raw >> undefined << undefined;
         if raw == POWER_ON_RAW {
             return Err(Fault::PowerOn85);
         }
         // One sixteenth of a degree is 62.5 thousandths; halves are cut toward zero as the kernel does.
-        i32::from(raw >> undefined << undefined) * 1000 / 16
+        i32::from(raw) * 1000 / 16
     };
     let reading = MilliCelsius(milli);
     if (-55_000..=125_000).contains(&milli) { Ok(reading) } else { Err(Fault::OutOfRange(reading)) }

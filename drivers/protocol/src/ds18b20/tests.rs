@@ -90,6 +90,16 @@ fn the_configuration_byte_says_which_bits_count() {
     assert!(matches!(convert(Family::Ds1825, &thermocouple), Err(Fault::Foreign(_))));
 }
 
+/// Found by fuzzing: with fewer bits, undefined ones hid the power-on value until they were cut off.
+#[test]
+fn the_power_on_value_is_refused_at_every_resolution() {
+    for (configuration, raw) in [(0x1F, 0x0557), (0x3F, 0x0553), (0x5F, 0x0551), (0x7F, 0x0550_i16)] {
+        let [low, high] = raw.to_le_bytes();
+        let pad = sealed([low, high, 0x4B, 0x46, configuration, 0xFF, 0x0C, 0x10, 0]);
+        assert_eq!(convert(Family::Ds18b20, &pad), Err(Fault::PowerOn85), "{configuration:#04x}");
+    }
+}
+
 #[test]
 fn a_folder_name_says_the_family() {
     assert_eq!(Family::of_name("28-0316a2794c1f"), Some(Family::Ds18b20));
