@@ -130,9 +130,12 @@ pub(crate) struct UpdateArguments {
     /// Programs to call with before, after and rolled-back
     #[arg(long, value_name = "FOLDER", default_value = "/etc/steelyard/update.d")]
     pub(crate) hooks: PathBuf,
-    /// Folder of the ledger; the packages are kept in its folder updates
-    #[arg(long, value_name = "FOLDER", default_value = "/var/lib/steelyard")]
-    pub(crate) state: PathBuf,
+    /// The ledger
+    #[arg(long, value_name = "FILE", default_value = "/var/lib/steelyard/ledger.db")]
+    pub(crate) ledger: PathBuf,
+    /// Where the packages are kept; root's alone
+    #[arg(long, value_name = "FOLDER", default_value = "/var/lib/steelyard-updates")]
+    pub(crate) kept: PathBuf,
 }
 
 /// Devices.

@@ -8,6 +8,7 @@ use edge_update::bundle::Here;
 use edge_update::gate::Health;
 use edge_update::{ARCHITECTURE, Bundle, Gate, System, UpdateError, keys};
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -43,8 +44,9 @@ fn update(socket: PathBuf, arguments: &UpdateArguments) -> Result<String, (Exit,
     if arguments.check {
         return Ok(format!("{file}: {what}: fits"));
     }
+    private(&arguments.kept).map_err(|error| (Exit::Error, format!("{}: {error}", arguments.kept.display())))?;
     let gate = Gate {
-        folder: arguments.state.join("updates"),
+        folder: arguments.kept.clone(),
         patience: Duration::from_secs(arguments.patience),
         watch: Duration::from_secs(arguments.watch),
         one_way: arguments.one_way,
@@ -52,12 +54,23 @@ fn update(socket: PathBuf, arguments: &UpdateArguments) -> Result<String, (Exit,
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| (Exit::Error, format!("no event loop: {error}")))?;
     let client = Client::new(socket, Duration::from_secs(5));
-    let mut machine = Machine { runtime, client, hooks: arguments.hooks.clone(), ledger: arguments.state.join("ledger.db") };
+    let mut machine = Machine { runtime, client, hooks: arguments.hooks.clone(), ledger: arguments.ledger.clone() };
     match gate.install(&bundle, &mut machine) {
         Ok(done) => Ok(format!("{what}: {} has run well for {} s", done.software, arguments.watch)),
         Err(error @ UpdateError::Untouched(_)) => Err((Exit::Conflict, format!("{file}: {error}"))),
         Err(error) => Err((Exit::Error, format!("{file}: {error}"))),
     }
+}
+
+/// A folder that only we can write to: what lies there is installed as root, so the daemon's own user must not reach it.
+fn private(folder: &Path) -> Result<(), String> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| error.to_string())?;
+    let found = std::fs::metadata(folder).map_err(|error| error.to_string())?;
+    if found.mode() & 0o022 == 0 && found.uid() == 0 {
+        return Ok(());
+    }
+    Err(format!("expected a folder that only root can write to, found mode {:o} of user {}", found.mode() & 0o777, found.uid()))
 }
 
 /// Version of the installed package.

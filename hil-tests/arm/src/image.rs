@@ -14,12 +14,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the root file system is made of, with everything that they need.
-const PACKAGES: [&str; 7] =
-    ["systemd", "systemd-sysv", "udev", "iproute2", "base-passwd", "base-files", "usr-is-merged"];
+const PACKAGES: [&str; 11] = [
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "iproute2",
+    "base-passwd",
+    "base-files",
+    "usr-is-merged",
+    "coreutils",
+    "dash",
+    "grep",
+    "sed",
+];
 /// Modules that must be there before the disk is, in order of loading.
 const EARLY: [&str; 8] = [
-    "virtio.ko",
     "virtio_ring.ko",
+    "virtio.ko",
     "virtio_pci_legacy_dev.ko",
     "virtio_pci_modern_dev.ko",
     "virtio_pci.ko",
@@ -85,10 +96,7 @@ fn kernel(apt: &Foreign, cache: &Path) -> Result<(PathBuf, String, PathBuf)> {
 
 /// The unpacked distribution, made once per set of package versions.
 fn base(apt: &Foreign, cache: &Path) -> Result<PathBuf> {
-    let mut files = Vec::new();
-    for name in apt.closure(&PACKAGES)? {
-        files.push(apt.fetch(&name)?);
-    }
+    let files = apt.fetch_all(&apt.closure(&PACKAGES)?)?;
     let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let tree = cache.join("arm/base");
     let mark = cache.join("arm/base.packages");
@@ -113,7 +121,7 @@ fn base(apt: &Foreign, cache: &Path) -> Result<PathBuf> {
 
 /// Unpacks a package over a tree with a merged /usr: a folder of the archive does not replace a link to one.
 pub fn unpack(package: &Path, tree: &Path) -> Result<()> {
-    let script = "dpkg-deb --fsys-tarfile \"$1\" | tar --extract --preserve-permissions --unlink-first --keep-directory-symlink --directory \"$2\"";
+    let script = "dpkg-deb --fsys-tarfile \"$1\" | tar --extract --preserve-permissions --keep-directory-symlink --directory \"$2\"";
     run::run(Command::new("sh").args(["-c", script, "unpack"]).arg(package).arg(tree))
         .with_context(|| format!("unpack {}", package.display()))
 }
@@ -174,6 +182,9 @@ fn set_up(tree: &Path, _modules: &Path, extra: &[(&str, String)]) -> Result<()> 
         let master = tree.join("usr/share/base-passwd").join(format!("{name}.master"));
         let text = std::fs::read_to_string(&master).with_context(|| format!("no {}", master.display()))?;
         put(&format!("etc/{name}"), &text)?;
+    }
+    if !tree.join("usr/bin/sh").exists() {
+        symlink("dash", tree.join("usr/bin/sh")).context("link the shell")?;
     }
     put("etc/machine-id", "5e1f0a1d5e1f0a1d5e1f0a1d5e1f0a1d\n")?;
     put("etc/hostname", "store\n")?;

@@ -2,9 +2,11 @@
 
 use crate::chroot::Chroot;
 use anyhow::{Context, Result, ensure};
+use ed25519_dalek::SigningKey;
+use edge_update::keys;
 use hil_release::cross::{self, Built};
 use hil_release::deb;
-use hil_release::run;
+use hil_release::{run, sign};
 use hil_release::target::Target;
 use hil_release::toolchain::Toolchain;
 use hil_rig::processes::find_program;
@@ -29,6 +31,7 @@ pub fn suite() -> Suite {
             trial("exposure", "both units stay below the agreed exposure", exposure),
             trial("install", "files, link, user, conffiles; the service starts, feeds its watchdog, edgectl answers, backup", install),
             trial("upgrade", "the ledger of the version before is there after the upgrade; older versions are refused", upgrade),
+            trial("update", "a signed update installs and stays; one that is not well is rolled back; bad ones are refused", update),
             trial("purge", "the ledger stays when the package goes, unless it is said otherwise", purge),
         ],
     }
@@ -204,5 +207,60 @@ fn purge(bench: &Bench<'_>) -> Result<Verdict> {
     Ok(Verdict::Passed(format!(
         "kept with a line that says how to delete it; deleted with STEELYARD_PURGE_DATA=yes and with /etc/steelyard/purge-data; left: {}",
         left.text.lines().filter(|line| !line.contains("No such file")).collect::<Vec<_>>().join(" ")
+    )))
+}
+
+/// systemd's part in the chroot: starts and stops the daemon as the unit's user.
+const SYSTEMCTL: &str = "#!/bin/sh\n\
+case \"$1\" in stop|restart) pkill -TERM -x edge-agent; n=0; while pgrep -x edge-agent >/dev/null && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done;; esac\n\
+case \"$1\" in start|restart) install -d -o steelyard -g steelyard -m 750 /var/lib/steelyard /run/steelyard\n\
+setsid setpriv --reuid=steelyard --regid=steelyard --init-groups --no-new-privs --bounding-set=-all /usr/bin/edge-agent run \
+--config /etc/steelyard/store.toml >>/var/log/edge-agent.log 2>&1 </dev/null & ;; esac\nexit 0\n";
+
+/// `edgectl update` against a real dpkg: the daemon lives as long as the one command in which everything happens.
+fn update(bench: &Bench<'_>) -> Result<Verdict> {
+    if let Some(reason) = Chroot::missing() {
+        return Ok(Verdict::Skipped(reason));
+    }
+    let (chroot, now) = stand(bench)?;
+    let key = SigningKey::from_bytes(&[42; 32]);
+    let sealed = |package: &Path, name: &str, key: &SigningKey| sign::seal(package, key, &chroot.root.join(name)).map(drop);
+    sealed(&now, "good.update", &key)?;
+    sealed(&now, "forged.update", &SigningKey::from_bytes(&[43; 32]))?;
+    let later = deb::repack(&bench.place.root, "steelyard", &built(bench)?, "0.2.0")?;
+    sealed(&later, "impostor.update", &key)?;
+    let bytes = std::fs::read(chroot.root.join("good.update")).context("read the update")?;
+    std::fs::write(chroot.root.join("short.update"), &bytes[..bytes.len() - 1000]).context("cut the update short")?;
+    std::fs::write(chroot.root.join("usr/bin/systemctl.rig"), SYSTEMCTL).context("write systemctl")?;
+    chroot.must(&format!("dpkg -i /{BEFORE}.deb"))?;
+    name_the_store(&chroot)?;
+    let line = format!("{} rig\n", keys::hex(key.verifying_key().as_bytes()));
+    std::fs::write(chroot.root.join("etc/steelyard/update.keys"), line).context("write the keys")?;
+    chroot.must("chmod 755 /usr/bin/systemctl.rig && mv /usr/bin/systemctl.rig /usr/bin/systemctl && mkdir -p /run/systemd/system")?;
+    let script = "systemctl start edge-agent.service; n=0; until edgectl status >/dev/null 2>&1 || [ $? = 5 ] || [ $n -gt 300 ]; do sleep 0.2; n=$((n+1)); done\n\
+        edgectl override set note/kept 'before the update' --by rig\n\
+        for f in forged short good impostor; do echo \"== $f\"; edgectl update /$f.update --watch 5 --patience 60 2>&1; echo \"= $?\"; \
+        dpkg-query -W -f '${Version} ${Status}\\n' steelyard; edgectl --json override list | grep -c note/kept; done; systemctl stop edge-agent.service";
+    let said = chroot.must(script)?;
+    std::fs::write(bench.folder.join("update.log"), &said).context("keep what was said")?;
+    let part = |name: &str| {
+        let after = said.split(&format!("== {name}\n")).nth(1).unwrap_or_default();
+        after.split("== ").next().unwrap_or_default().to_owned()
+    };
+    for (name, code, words, version) in [
+        ("forged", 6, "none that holds", BEFORE),
+        ("short", 6, "cut short", BEFORE),
+        ("good", 0, "has run well", NOW),
+        ("impostor", 1, "the version before runs again", NOW),
+    ] {
+        let text = part(name);
+        let held = text.contains(words)
+            && text.contains(&format!("\n= {code}\n"))
+            && text.contains(&format!("{version} install ok installed\n1\n"));
+        ensure!(held, "{name}: expected \"{words}\", exit {code}, version {version} and the note; found {text}");
+    }
+    Ok(Verdict::Passed(format!(
+        "forged and truncated refused with {BEFORE} running on; {BEFORE} -> {NOW} stayed after 5 s of watching; a package 0.2.0 whose program \
+         says {NOW} was rolled back by itself; the note from before is there after each (dpkg is real, systemctl is the rig's)"
     )))
 }

@@ -3,7 +3,7 @@
 //! Our own report from the sizes of symbols: `cargo-bloat` reads native builds only and knows neither zig nor a
 //! compiler that is not in the path. C libraries are told apart by the prefixes of their symbols.
 //!
-//! Honest limits: the program is built a second time with its symbols, which are not counted; code that was inlined counts for
+//! Honest limits: the program is linked a second time with its symbols, which are not counted; code that was inlined counts for
 //! the crate that it was inlined into, and a generic function for the crate that its name begins with.
 
 use crate::run;
@@ -25,9 +25,7 @@ pub struct Part {
 /// Builds with symbols and sums them up, greatest first.
 pub fn report(root: &Path, toolchain: &Toolchain) -> Result<Vec<Part>> {
     let out = root.join("target/cross").join(toolchain.way);
-    let mut build = toolchain.build(root, &out, &["edge-agent"])?;
-    build.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
-    run::run(&mut build)?;
+    run::run(&mut toolchain.build_with_symbols(root, &out, "edge-agent")?)?;
     let program = toolchain.program(&out, "edge-agent");
     let text = run::output(Command::new("nm").args(["--size-sort", "--print-size", "--demangle"]).arg(&program))?;
     let parts = sum(&text);

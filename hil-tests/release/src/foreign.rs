@@ -51,17 +51,24 @@ impl Foreign {
 
     /// Downloads one package and gives its file; a file that is there already is not fetched again.
     pub fn fetch(&self, package: &str) -> Result<PathBuf> {
-        let line = run::output(self.command("apt-get").args(["--print-uris", "download", package]))?;
-        let name = line.split_whitespace().nth(1).map(str::to_owned);
-        let name = name.with_context(|| format!("apt names no file for {package}:{}", self.arch))?;
-        let file = self.root.join("archives").join(name);
-        if !file.is_file() {
-            let mut command = self.command("apt-get");
-            command.args(["download", "-qq", package]).current_dir(self.root.join("archives"));
-            run::run(&mut command)?;
+        let mut files = self.fetch_all(&[package.to_owned()])?;
+        files.pop().with_context(|| format!("apt names no file for {package}:{}", self.arch))
+    }
+
+    /// Downloads packages and gives their files. One call for all: apt reads its indexes anew in each.
+    pub fn fetch_all(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
+        let list = run::output(self.command("apt-get").args(["--print-uris", "download"]).args(packages))?;
+        let folder = self.root.join("archives");
+        let files: Vec<PathBuf> =
+            list.lines().filter_map(|line| line.split_whitespace().nth(1)).map(|name| folder.join(name)).collect();
+        ensure!(files.len() == packages.len(), "apt names {} files for {} packages", files.len(), packages.len());
+        if files.iter().any(|file| !file.is_file()) {
+            run::run(self.command("apt-get").args(["download", "-qq"]).args(packages).current_dir(&folder))?;
         }
-        ensure!(file.is_file(), "apt downloaded {package} under another name than {}", file.display());
-        Ok(file)
+        for file in &files {
+            ensure!(file.is_file(), "apt downloaded something else than {}", file.display());
+        }
+        Ok(files)
     }
 
     /// Everything that installing `packages` on an empty system would bring, as package names.

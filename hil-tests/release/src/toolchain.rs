@@ -126,12 +126,24 @@ impl Toolchain {
     }
 
     /// The build of `package` in the checkout at `root`, into `out`.
-    pub fn build(&self, root: &Path, out: &Path, packages: &[&str]) -> Result<Command> {
+    pub fn build(&self, root: &Path, out: &Path, package: &str) -> Result<Command> {
+        self.command("build", root, out, package)
+    }
+
+    /// The same, but linked with its symbols: what was compiled for [`Self::build`] is used again.
+    pub fn build_with_symbols(&self, root: &Path, out: &Path, package: &str) -> Result<Command> {
+        let mut command = self.command("rustc", root, out, package)?;
+        command.args(["--bin", package, "--", "-Cstrip=none"]);
+        Ok(command)
+    }
+
+    fn command(&self, verb: &str, root: &Path, out: &Path, package: &str) -> Result<Command> {
         let mut command = match &self.kind {
             Kind::Zig { bin } => {
                 let mut command = Command::new(bin);
                 let floor = if self.glibc.is_some() { format!(".{GLIBC_FLOOR}") } else { String::new() };
-                command.args(["zigbuild", "--target", &format!("{}{floor}", self.triple)]);
+                let verb = if verb == "build" { "zigbuild" } else { verb };
+                command.args([verb, "--target", &format!("{}{floor}", self.triple)]);
                 let bin = bin.parent().context("cargo-zigbuild lies in no folder")?;
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 let folders = std::iter::once(bin.to_owned()).chain(std::env::split_paths(&path));
@@ -140,7 +152,7 @@ impl Toolchain {
             }
             Kind::Debian { build_std, .. } => {
                 let mut command = Command::new(DEBIAN_CARGO);
-                command.args(["build", "--target", self.triple]);
+                command.args([verb, "--target", self.triple]);
                 command.env("RUSTC", DEBIAN_RUSTC).env("RUSTDOC", "/usr/bin/rustdoc").env_remove("RUSTUP_TOOLCHAIN");
                 let linker = format!("CARGO_TARGET_{}_LINKER", variable(self.triple).to_uppercase());
                 command.env(linker, format!("{}-gcc", self.target.gnu_prefix()));
@@ -150,10 +162,7 @@ impl Toolchain {
                 command
             }
         };
-        command.args(["--release", "--locked", "--target-dir"]).arg(out).current_dir(root);
-        for package in packages {
-            command.args(["-p", package]);
-        }
+        command.args(["--release", "--locked", "-p", package, "--target-dir"]).arg(out).current_dir(root);
         self.reproducible(&mut command, root)?;
         Ok(command)
     }
