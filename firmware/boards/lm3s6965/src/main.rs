@@ -159,7 +159,8 @@ fn find_bus() -> (Master, &'static str) {
 /// The console cannot fail: a `fmt::Error` would come from a `Display` that refuses, and ours do not.
 macro_rules! say {
     ($console:expr, $($text:tt)*) => {
-        if writeln!($console, $($text)*).is_err() {}
+        let told = writeln!($console, $($text)*);
+        debug_assert!(told.is_ok());
     };
 }
 
@@ -233,14 +234,14 @@ fn run(mut board: Board<'_>, mut i2c: Master, mut found: Found, mut console: Uar
 
 /// One line about the probes.
 fn tell(console: &mut Uart, node: &Node<'_>, newest: u32) {
-    if write!(console, "sample {newest}:").is_err() {}
+    let mut told = write!(console, "sample {newest}:");
     for probe in 0..PROBES {
-        let told = match node.reading(probe) {
+        told = told.and(match node.reading(probe) {
             Ok(milli) => write!(console, " {milli}"),
             Err(why) => write!(console, " ({})", why.name()),
-        };
-        if told.is_err() {}
+        });
     }
+    debug_assert!(told.is_ok());
     say!(console, "");
 }
 
