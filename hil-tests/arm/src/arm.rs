@@ -61,7 +61,8 @@ fn cross_built(bench: &Bench<'_>) -> Result<Verdict> {
     let built = built(bench)?;
     let faults = cross::faults(&built);
     ensure!(faults.is_empty(), "{}", faults.join("; "));
-    Ok(Verdict::Passed(format!("{}, {}", built.toolchain.triple, built.elf.line())))
+    let missed = cross::missed_aim(&built).map(|missed| format!("; aim missed: {missed}")).unwrap_or_default();
+    Ok(Verdict::Passed(format!("{}, {}{missed}", built.toolchain.triple, built.elf.line())))
 }
 
 /// What the machine itself needs and cannot be had here.
@@ -124,7 +125,8 @@ impl<'a> Stand<'a> {
             let state = machine.run("systemctl show -p ActiveState --value edge-agent.service")?;
             match state.trim() {
                 "active" => break,
-                "failed" | "inactive" => {
+                // "inactive" is what it is before its turn comes.
+                "failed" => {
                     let log = machine.run("journalctl -b -u edge-agent -n 40 --no-pager || true")?;
                     bail!("edge-agent.service is {}: {log}", state.trim());
                 }

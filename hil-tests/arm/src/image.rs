@@ -223,5 +223,5 @@ const TILLS: &str = "[Service]\nExecStart=/lib/systemd/systemd-socket-proxyd --c
 const CONTROL: &str = "[Unit]\nDefaultDependencies=no\nAfter=systemd-udevd.service\n[Service]\n\
 ExecStart=/bin/sh /opt/control\nRestart=always\nRestartSec=1\n";
 /// One command a line; its output and a line with its exit status come back.
-const CONTROL_SCRIPT: &str = "exec 3<>/dev/vport0p1\nwhile read -r line <&3; do\n  sh -c \"$line\" >/run/control.out 2>&1 </dev/null\n  \
+const CONTROL_SCRIPT: &str = "until [ -c /dev/vport*p1 ]; do sleep 0.2; done\nexec 3<>\"$(echo /dev/vport*p1)\"\nwhile read -r line <&3; do\n  sh -c \"$line\" >/run/control.out 2>&1 </dev/null\n  \
 code=$?\n  cat /run/control.out >&3\n  echo \"@@END $code\" >&3\ndone\nsleep 1\n";

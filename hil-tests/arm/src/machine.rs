@@ -52,7 +52,7 @@ impl Machine {
         let mut command = Command::new(need_program("qemu-system-aarch64")?);
         command.args(["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"]);
         command.args(["-no-reboot", "-kernel"]).arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
-        command.args(["-append", "console=ttyAMA0 quiet net.ifnames=0 panic=-1 systemd.journald.forward_to_console=0"]);
+        command.args(["-append", "console=ttyAMA0 net.ifnames=0 panic=-1 systemd.show_status=1"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         command.arg("-drive").arg(format!(
             "file={},format=raw,if=none,id=root,snapshot=on",
