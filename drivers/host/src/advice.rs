@@ -165,14 +165,13 @@ impl Road {
         }
     }
 
-    /// The serial port of this road, as configured.
+    /// The serial port or device node of this road, as configured.
     #[must_use]
     pub fn port(&self) -> Option<&str> {
         match self {
             Self::Serial { port } | Self::Rtu { port, .. } => Some(port),
-            Self::Unknown | Self::Tcp { .. } | Self::OneWire { .. } | Self::I2c { .. } | Self::Ble { .. } => {
-                None
-            }
+            Self::I2c { path, .. } => Some(path),
+            Self::Unknown | Self::Tcp { .. } | Self::OneWire { .. } | Self::Ble { .. } => None,
         }
     }
 }

@@ -287,9 +287,9 @@ impl Vital {
     }
 }
 
-/// Cuts a reason to its bound at a character boundary.
+/// Puts a reason on one line (some texts of D-Bus end with a line feed) and cuts it to its bound at a character boundary.
 pub(crate) fn clip(text: &str) -> String {
-    clip_to(text, REASON_BYTES_MAX)
+    clip_to(&text.trim_end().replace(['\n', '\r'], " "), REASON_BYTES_MAX)
 }
 
 /// Cuts a text to `max` bytes at a character boundary.
@@ -407,8 +407,9 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_cut_at_a_character() {
+    fn reasons_are_one_line_cut_at_a_character() {
         let text = "é".repeat(200);
         assert!(clip(&text).len() <= REASON_BYTES_MAX);
+        assert_eq!(clip("no such\nmethod\n"), "no such method");
     }
 }

@@ -277,8 +277,8 @@ impl Desk {
         }
     }
 
-    /// The port, bus or adapter of these devices cannot be used. For a serial port the present state of the machine says
-    /// whether it is unplugged or something else is wrong.
+    /// The port, bus or adapter of these devices cannot be used. For a serial port or device node the present state of the
+    /// machine says whether it is unplugged or something else is wrong.
     pub(crate) fn unreachable<'a>(&mut self, devices: impl Iterator<Item = &'a Arc<str>>, reason: &str) {
         // Devices of one driver mostly share one port, which is looked at once.
         let mut looked: Option<(String, Option<Cause>)> = None;

@@ -102,6 +102,7 @@ impl Driver for BleDriver {
                 Err(error) => Err(format!("BLE runtime: {error}")),
             };
             let Err(reason) = outcome else { return };
+            tracing::debug!("session ends: {reason}");
             self.queue.interrupted(&reason);
             let devices = self.devices();
             desk.unreachable(devices.iter(), &reason);
