@@ -35,6 +35,9 @@ const ARTICLES: u64 = 60;
 /// First article.
 const FIRST: u64 = 1_001;
 
+/// How long a till tries one ticket.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Everything outside the machine.
 pub struct Outside {
     /// Where the tills' port of the machine is, on the host.
@@ -238,10 +241,17 @@ impl Till {
             "tenders": [{"kind": "cash", "amount_minor": total}], "total_minor": total});
         let key = format!("t1-{}", self.number);
         let begun = Instant::now();
-        let answer = post(tills, &key, &body).await?;
+        // "Not now" is answered with the same key again, as every till does.
+        let answer = loop {
+            match post(tills, &key, &body).await {
+                Ok(answer) if !matches!(answer.status, 408 | 429 | 500..) => break answer,
+                other if begun.elapsed() > PATIENCE => break other?,
+                _ => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        };
         self.slowest = self.slowest.max(begun.elapsed());
         match (answer.status, answer.json()["id"].as_str()) {
-            (201, Some(id)) => self.acknowledged.insert(key, (body, id.to_owned())),
+            (200 | 201, Some(id)) => self.acknowledged.insert(key, (body, id.to_owned())),
             (status, _) => bail!("ticket {}: {status}: {}", self.number, answer.text()),
         };
         Ok(())
