@@ -178,7 +178,7 @@ impl<'a> Stand<'a> {
     async fn settled(&self, till: &Till) -> Result<usize> {
         let begun = Instant::now();
         loop {
-            let events = self.outside.at_hq().await?;
+            let events = self.outside.at_hq(&till.epochs()).await?;
             let left = till.acknowledged.values().filter(|(_, id)| !events.contains_key(id)).count();
             if left == 0 {
                 return Ok(events.len());

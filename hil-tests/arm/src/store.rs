@@ -13,7 +13,7 @@ use hil_rig::processes::Process;
 use hil_rig::pty::FarEnd;
 use hil_rig::{fleet, ports, until};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -178,16 +178,16 @@ impl Outside {
         }
     }
 
-    /// Events of this store's log that HQ has: `epoch.seq` -> kind.
-    pub async fn at_hq(&self) -> Result<BTreeMap<String, String>> {
+    /// Events of this store's logs of the given epochs that HQ has: `epoch.seq` -> kind.
+    pub async fn at_hq(&self, epochs: &BTreeSet<String>) -> Result<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();
-        for epoch in 1.. {
+        for epoch in epochs {
             let mut from = 1;
             loop {
                 let path = format!("/v1/stores/{STORE}/events?epoch={epoch}&from={from}&limit=500");
                 let answer = http::get(&Server::Loopback(self.hq), &path).await?;
                 if answer.status == 404 {
-                    return Ok(found);
+                    break;
                 }
                 ensure!(answer.is_success(), "HQ: {}: {}", answer.status, answer.text());
                 let body = answer.json();
@@ -255,6 +255,12 @@ impl Till {
             (status, _) => bail!("ticket {}: {status}: {}", self.number, answer.text()),
         };
         Ok(())
+    }
+
+    /// Epochs that the acknowledged tickets are in.
+    pub fn epochs(&self) -> BTreeSet<String> {
+        let epoch = |id: &String| id.split('.').next().unwrap_or_default().to_owned();
+        self.acknowledged.values().map(|(_, id)| epoch(id)).collect()
     }
 
     /// Asks again for everything that was acknowledged: the same key must give the same fact, not a new one.
