@@ -248,12 +248,13 @@ class Label(Advertiser):
 
     WRITTEN = ("2BF6", "2BF7", "2BF8", "2BF9")
     SAID = {"2BFA": struct.pack("<HHB", 296, 128, 2), "2BFB": b"\x01", "2BFC": b"\x00\x54\x00", "2BFD": b"\x00"}
-    INVALID_OPCODE, INVALID_PARAMETERS, RETRY = 2, 6, 10
+    INVALID_OPCODE, INVALID_IMAGE, INVALID_PARAMETERS, RETRY = 2, 4, 6, 10
+    temperature = -1234  # hundredths of a degree
 
     def __init__(self, radio, name, address, number):
         super().__init__(radio, name, address, number)
         kinds = Characteristic.Properties
-        self.values, self.leds, self.connections, self.busy, self.ended = {}, [], 0, False, 0
+        self.values, self.leds, self.connections, self.busy, self.image = {}, [], 0, False, None
         parts = [self.writable(uuid) for uuid in self.WRITTEN]
         for uuid, value in self.SAID.items():
             parts.append(Characteristic(uuid, kinds.READ, Characteristic.READABLE, value))
@@ -283,7 +284,6 @@ class Label(Advertiser):
         link.on("disconnection", self.disconnected)
 
     def disconnected(self, _reason):
-        self.ended += 1
         asyncio.ensure_future(self.speak())
 
     def command(self, _link, data):
@@ -301,8 +301,17 @@ class Label(Advertiser):
             lamp = data[3:]
             repeat = struct.unpack("<H", lamp[8:10])[0]
             colours = {name: lamp[0] >> shift & 3 for shift, name in ((0, "red"), (2, "green"), (4, "blue"))}
-            self.leds.append({"led": data[2], **colours, "seconds": repeat >> 1 if repeat & 1 else 0, "off": repeat == 0})
+            self.leds.append({"led": data[2], **colours, "seconds": repeat >> 1 if repeat & 1 else 0})
             return bytes([0x01, data[2]])
+        if data[0] == 0x20:
+            if data[3] > 1:
+                return bytes([0x00, self.INVALID_IMAGE])
+            self.image = data[3]
+            return bytes([0x11, *data[2:4]])
+        if data[0] == 0x10:
+            return bytes([0x2E, data[2]]) + struct.pack("<h", self.temperature)
+        if data[0] == 0x00:
+            return b"\x10" + struct.pack("<H", 0x0004 if self.leds else 0)  # an LED is lit
         return bytes([0x00, self.INVALID_OPCODE])
 
 
@@ -335,7 +344,7 @@ class Rig:
     async def label(self, busy=False):
         label = self.who["label"]
         label.busy |= busy
-        return {name: getattr(label, name) for name in ("values", "leds", "connections", "ended")}
+        return {name: getattr(label, name) for name in ("values", "leds", "connections", "image")}
 
     async def drop(self, after):
         self.tag_device.drop_after = after

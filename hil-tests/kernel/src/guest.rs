@@ -72,6 +72,10 @@ async fn one(trial: &str) -> Result<String> {
         "i2c" => i2c::run(&mut world).await,
         "one-wire" => one_wire::run(&mut world).await,
         "serial" => serial::run(&mut world).await,
+        // For the test of the machine itself.
+        "hang" => loop {
+            tokio::time::sleep(std::time::Duration::from_secs(3_600)).await;
+        },
         other => bail!("there is no trial \"{other}\""),
     }
 }

@@ -41,7 +41,7 @@ pub fn run(bench: &Bench<'_>, trial: &str, limit: Duration) -> Result<Verdict> {
         Ok(venv) => venv.python(),
         Err(error) => return Ok(Verdict::Skipped(format!("the Python of the far ends: {error}"))),
     };
-    for program in [GUEST, "edge-agent", "sync-hq"] {
+    for program in [GUEST, "edge-agent", "sync-hq", "drv-probe"] {
         let path = bench.place.programs.join(program);
         ensure!(path.is_file(), "{} is missing: build the workspace", path.display());
     }

@@ -24,7 +24,7 @@ pub fn suite() -> Suite {
         },
         Trial {
             name: "ble-label",
-            shows: "a picker's order lights the LED of a label with the SIG's ESL service, and its end puts it out",
+            shows: "a label with the SIG's ESL service is configured, lit, read and shown an image by the driver host",
             run: |bench| inside(bench, "ble-label"),
         },
         Trial {
