@@ -58,7 +58,7 @@ pub fn off() -> Result<()> {
 /// Says on standard error what went wrong.
 pub fn complain(error: &anyhow::Error) {
     // There is nobody to tell when that is closed, too.
-    let _ = writeln!(std::io::stderr(), "{error:#}");
+    drop(writeln!(std::io::stderr(), "{error:#}"));
 }
 
 async fn one(trial: &str) -> Result<String> {

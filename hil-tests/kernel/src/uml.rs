@@ -8,7 +8,6 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use hil_rig::processes::find_program;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -21,8 +20,11 @@ const SOURCE: &str = "linux-source-6.12";
 /// Where bluetoothd is.
 pub(crate) const BLUETOOTHD: &str = "/usr/libexec/bluetooth/bluetoothd";
 
-/// Packages that run in the machine, and how to see that they are there.
-const RUNTIME: [(&str, fn() -> bool); 4] = [
+/// A Debian package and how to see that it is there.
+type Package = (&'static str, fn() -> bool);
+
+/// Packages that run in the machine.
+const RUNTIME: [Package; 4] = [
     ("bluez", || Path::new(BLUETOOTHD).is_file()),
     ("dbus", || find_program("dbus-daemon").is_some()),
     ("mosquitto", || find_program("mosquitto").is_some()),
@@ -142,11 +144,7 @@ fn build(folder: &Path) -> Result<PathBuf> {
 fn left_out(configuration: &str) -> String {
     let has: std::collections::BTreeSet<&str> = configuration.lines().collect();
     let wanted = FRAGMENT.lines().filter(|line| line.starts_with("CONFIG_") && !line.ends_with("=n"));
-    wanted.filter(|line| !has.contains(line)).fold(String::new(), |mut text, line| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{line} ");
-        text
-    })
+    wanted.filter(|line| !has.contains(line)).collect::<Vec<_>>().join(" ")
 }
 
 /// The version of an installed package.
@@ -189,7 +187,7 @@ mod tests {
     #[test]
     fn an_option_that_the_source_does_not_know_is_named() {
         let all = FRAGMENT.replace("CONFIG_W1=y\n", "");
-        assert_eq!(left_out(&all), "CONFIG_W1=y ");
+        assert_eq!(left_out(&all), "CONFIG_W1=y");
         assert_eq!(left_out(FRAGMENT), "");
     }
 }
