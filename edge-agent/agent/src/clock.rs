@@ -12,6 +12,7 @@
 use rustix::time::{ClockId, clock_gettime};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 use sync_model::{ClockQuality, Stamp, UnixMillis};
 
 /// A difference between the clocks that counts as a jump.
@@ -143,9 +144,13 @@ fn offset(wall_ms: i64, mono_ms: u64) -> i64 {
     wall_ms.saturating_sub(i64::try_from(mono_ms).unwrap_or(i64::MAX))
 }
 
+/// Through the C library, not by a system call of our own: so the network rig can show the daemon another time of day.
 fn wall_ms() -> i64 {
-    let now = clock_gettime(ClockId::Realtime);
-    now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000)
+    let millis = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => millis(since),
+        Err(before) => -millis(before.duration()),
+    }
 }
 
 fn mono_ms() -> u64 {

@@ -6,7 +6,6 @@ use crate::trace::{self, Trace};
 use crate::writer::SCENARIOS;
 use anyhow::{Context, Result, bail, ensure};
 use hil_trials::{Bench, Suite, Trial, Verdict};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -105,7 +104,7 @@ fn cuts(bench: &Bench<'_>) -> Result<Verdict> {
         if tally.violation_count > 0 {
             keep(&trace, scenario, &tally, &bench.folder)?;
             let first = tally.violations.first().map_or("", |violation| violation.why.as_str());
-            let _ = write!(broken, "{scenario}: {} states, the first: {first}; ", tally.violation_count);
+            broken.push_str(&format!("{scenario}: {} states, the first: {first}; ", tally.violation_count));
         } else {
             std::fs::remove_file(bench.folder.join(format!("{scenario}.trace")))?;
         }
@@ -128,10 +127,10 @@ fn keep(trace: &Trace, scenario: &str, tally: &Tally, folder: &Path) -> Result<(
         campaign::lay(&folder.join(&name), &violation.files)?;
         let around = trace.ops.len().min(violation.cut.after);
         let last = trace.ops.get(around.saturating_sub(6)..around).unwrap_or_default();
-        let _ = writeln!(text, "{name}: {:?}\n  {}\n  last operations:", violation.cut, violation.why);
+        text.push_str(&format!("{name}: {:?}\n  {}\n  last operations:\n", violation.cut, violation.why));
         for op in last {
             let op: String = format!("{op:?}").chars().take(160).collect();
-            let _ = writeln!(text, "    {op}");
+            text.push_str(&format!("    {op}\n"));
         }
     }
     std::fs::write(folder.join(format!("{scenario}-violations.txt")), text)?;

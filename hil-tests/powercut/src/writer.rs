@@ -328,9 +328,9 @@ fn replace(folder: &Path, voice: &Voice) -> Result<()> {
     let reader = store.reader()?;
     for head in reader.heads()?.into_iter().filter(|row| row.log.direction == Direction::Up) {
         for stored in reader.events(head.log, Seq(1), usize::MAX)? {
-            match stored.event.ok().and_then(|event| facts::number(event.stamp)) {
-                Some(number @ 60..90) => voice(&Ack::Fact(number, stored.id).line()),
-                _ => {}
+            let number = stored.event.ok().and_then(|event| facts::number(event.stamp));
+            if let Some(number @ 60..90) = number {
+                voice(&Ack::Fact(number, stored.id).line());
             }
         }
     }

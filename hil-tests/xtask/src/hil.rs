@@ -34,6 +34,7 @@ fn suites() -> Vec<Suite> {
         hil_arm::arm::suite(),
         hil_kernel::suite(),
         hil_powercut::suite(),
+        hil_network::suite(),
         hil_firmware::suite(),
     ]
 }

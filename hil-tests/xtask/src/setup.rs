@@ -27,6 +27,8 @@ const PACKAGES: &[Package] = &[
     ("zbar-tools", || hil_rig::processes::find_program("zbarimg").is_some()),
     ("qrencode", || hil_rig::processes::find_program("qrencode").is_some()),
     ("strace", || hil_rig::processes::find_program("strace").is_some()),
+    ("libfaketime", hil_network::faketime_is_there),
+    ("iproute2", || hil_rig::processes::find_program("ip").is_some()),
     ("python3-venv", || quiet("python3", &["-c", "import venv, ensurepip"])),
 ];
 

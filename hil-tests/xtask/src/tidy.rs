@@ -109,6 +109,7 @@ const RIG: &[&str] = &[
     "hil-arm",
     "hil-kernel",
     "hil-powercut",
+    "hil-network",
     "hil-firmware",
     "hil-xtask",
 ];
