@@ -33,18 +33,23 @@ pub(crate) fn run(socket: PathBuf, arguments: &UpdateArguments) -> Exit {
 
 fn update(socket: PathBuf, arguments: &UpdateArguments) -> Result<String, (Exit, String)> {
     let file = arguments.file.display();
-    let read = |path: &Path| std::fs::read(path).map_err(|error| (Exit::Error, format!("{}: {error}", path.display())));
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| (Exit::Error, format!("{}: {error}", path.display())))
+    };
     let text = String::from_utf8_lossy(&read(&arguments.keys)?).into_owned();
-    let keys = keys::parse(&arguments.keys.display().to_string(), &text).map_err(|error| (Exit::Error, error.to_string()))?;
+    let keys = keys::parse(&arguments.keys.display().to_string(), &text)
+        .map_err(|error| (Exit::Error, error.to_string()))?;
     let bytes = read(&arguments.file)?;
     let version = installed().map_err(|error| (Exit::Error, error))?;
     let here = Here { package: PACKAGE, version: &version, architecture: ARCHITECTURE };
-    let bundle = Bundle::open(&bytes, &keys, &here).map_err(|error| (Exit::Conflict, format!("{file}: {error}")))?;
+    let bundle =
+        Bundle::open(&bytes, &keys, &here).map_err(|error| (Exit::Conflict, format!("{file}: {error}")))?;
     let what = format!("{} {} signed by {}", bundle.manifest.package, bundle.manifest.version, bundle.signer);
     if arguments.check {
         return Ok(format!("{file}: {what}: fits"));
     }
-    private(&arguments.kept).map_err(|error| (Exit::Error, format!("{}: {error}", arguments.kept.display())))?;
+    private(&arguments.kept)
+        .map_err(|error| (Exit::Error, format!("{}: {error}", arguments.kept.display())))?;
     let gate = Gate {
         folder: arguments.kept.clone(),
         patience: Duration::from_secs(arguments.patience),
@@ -54,7 +59,8 @@ fn update(socket: PathBuf, arguments: &UpdateArguments) -> Result<String, (Exit,
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| (Exit::Error, format!("no event loop: {error}")))?;
     let client = Client::new(socket, Duration::from_secs(5));
-    let mut machine = Machine { runtime, client, hooks: arguments.hooks.clone(), ledger: arguments.ledger.clone() };
+    let mut machine =
+        Machine { runtime, client, hooks: arguments.hooks.clone(), ledger: arguments.ledger.clone() };
     match gate.install(&bundle, &mut machine) {
         Ok(done) => Ok(format!("{what}: {} has run well for {} s", done.software, arguments.watch)),
         Err(error @ UpdateError::Untouched(_)) => Err((Exit::Conflict, format!("{file}: {error}"))),
@@ -70,12 +76,17 @@ fn private(folder: &Path) -> Result<(), String> {
     if found.mode() & 0o022 == 0 && found.uid() == 0 {
         return Ok(());
     }
-    Err(format!("expected a folder that only root can write to, found mode {:o} of user {}", found.mode() & 0o777, found.uid()))
+    Err(format!(
+        "expected a folder that only root can write to, found mode {:o} of user {}",
+        found.mode() & 0o777,
+        found.uid()
+    ))
 }
 
 /// Version of the installed package.
 fn installed() -> Result<String, String> {
-    let text = said(Command::new("dpkg-query").args(["-W", "-f", "${Version} ${db:Status-Status}", PACKAGE]))?;
+    let text =
+        said(Command::new("dpkg-query").args(["-W", "-f", "${Version} ${db:Status-Status}", PACKAGE]))?;
     match text.split_once(' ') {
         Some((version, "installed")) => Ok(version.to_owned()),
         _ => Err(format!("the package {PACKAGE} is not installed: dpkg says \"{text}\"")),
@@ -127,7 +138,10 @@ impl System for Machine {
         let Ok(entries) = std::fs::read_dir(&self.hooks) else { return Ok(()) };
         let mut hooks: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
         hooks.sort();
-        hooks.iter().filter(|path| path.is_file()).try_for_each(|path| said(Command::new(path).arg(stage)).map(drop))
+        hooks
+            .iter()
+            .filter(|path| path.is_file())
+            .try_for_each(|path| said(Command::new(path).arg(stage)).map(drop))
     }
 
     fn health(&mut self) -> Result<Health, String> {

@@ -75,17 +75,30 @@ impl<'a> Bundle<'a> {
     pub fn open(bytes: &'a [u8], keys: &[Key], here: &Here<'_>) -> Result<Self, Refused> {
         let (signed, manifest, rest) = parts(bytes)?;
         let Some((signature, package)) = rest.split_first_chunk::<SIGNATURE>() else {
-            return Err(refused("a signature of 64 bytes", format!("a file that ends after {} of them", rest.len()), AGAIN));
+            return Err(refused(
+                "a signature of 64 bytes",
+                format!("a file that ends after {} of them", rest.len()),
+                AGAIN,
+            ));
         };
         let signature = Signature::from_bytes(signature);
         let signer = keys.iter().find(|key| key.key.verify_strict(signed, &signature).is_ok());
         let Some(signer) = signer else {
             let known = keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(", ");
-            let known = if known.is_empty() { "no key is trusted here".to_owned() } else { format!("by one of {known}") };
+            let known = if known.is_empty() {
+                "no key is trusted here".to_owned()
+            } else {
+                format!("by one of {known}")
+            };
             return Err(refused(format!("a signature ({known})"), "none that holds", SIGNED));
         };
-        let manifest: Manifest = serde_json::from_slice(manifest)
-            .map_err(|error| refused("a manifest that this version can read", error.to_string(), "install a newer edgectl first"))?;
+        let manifest: Manifest = serde_json::from_slice(manifest).map_err(|error| {
+            refused(
+                "a manifest that this version can read",
+                error.to_string(),
+                "install a newer edgectl first",
+            )
+        })?;
         fits(&manifest, here)?;
         if u64::try_from(package.len()).unwrap_or(u64::MAX) != manifest.size {
             let found = format!("{} (the file is cut short or longer)", package.len());
@@ -100,14 +113,24 @@ impl<'a> Bundle<'a> {
 }
 
 /// What is signed, the manifest in it, and the rest.
-fn parts(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Refused> {
+type Parts<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn parts(bytes: &[u8]) -> Result<Parts<'_>, Refused> {
     let head = MAGIC.len() + 4;
     let Some(length) = bytes.get(MAGIC.len()..head).filter(|_| bytes.starts_with(MAGIC)) else {
-        return Err(refused("an update made by `cargo xtask sign-update`", "something else", "a bare package is installed with dpkg -i"));
+        return Err(refused(
+            "an update made by `cargo xtask sign-update`",
+            "something else",
+            "a bare package is installed with dpkg -i",
+        ));
     };
     let length = length.iter().rev().fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
     if length > MANIFEST_MAX {
-        return Err(refused(format!("a manifest of at most {MANIFEST_MAX} bytes"), length.to_string(), AGAIN));
+        return Err(refused(
+            format!("a manifest of at most {MANIFEST_MAX} bytes"),
+            length.to_string(),
+            AGAIN,
+        ));
     }
     match (bytes.get(..head + length), bytes.get(head..head + length), bytes.get(head + length..)) {
         (Some(signed), Some(manifest), Some(rest)) => Ok((signed, manifest, rest)),
@@ -117,7 +140,11 @@ fn parts(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Refused> {
 
 fn fits(manifest: &Manifest, here: &Here<'_>) -> Result<(), Refused> {
     if manifest.package != here.package {
-        return Err(refused(format!("package {}", here.package), &manifest.package, "ask for the update of this package"));
+        return Err(refused(
+            format!("package {}", here.package),
+            &manifest.package,
+            "ask for the update of this package",
+        ));
     }
     if manifest.architecture != here.architecture {
         let advice = format!("ask for the update for {}", here.architecture);
@@ -125,10 +152,16 @@ fn fits(manifest: &Manifest, here: &Here<'_>) -> Result<(), Refused> {
     }
     match compare(&manifest.version, here.version) {
         Ordering::Greater => Ok(()),
-        Ordering::Equal => Err(refused(format!("a version after {}", here.version), "the same", "nothing needs to be done")),
+        Ordering::Equal => {
+            Err(refused(format!("a version after {}", here.version), "the same", "nothing needs to be done"))
+        }
         Ordering::Less => {
             let found = format!("{}, which is older", manifest.version);
-            Err(refused(format!("a version after {}", here.version), found, "an older version is installed with dpkg -i; its refusal says why"))
+            Err(refused(
+                format!("a version after {}", here.version),
+                found,
+                "an older version is installed with dpkg -i; its refusal says why",
+            ))
         }
     }
 }
@@ -162,7 +195,15 @@ fn rank(token: Option<&str>) -> (u8, u64, &str) {
 
 /// Runs of digits, runs of letters, `~` each alone; other signs only part them.
 fn tokens(text: &str) -> impl Iterator<Item = &str> {
-    let kind = |c: char| if c.is_ascii_digit() { 0 } else if c.is_ascii_alphabetic() { 1 } else { 2 };
+    let kind = |c: char| {
+        if c.is_ascii_digit() {
+            0
+        } else if c.is_ascii_alphabetic() {
+            1
+        } else {
+            2
+        }
+    };
     let mut rest = text;
     std::iter::from_fn(move || {
         loop {
@@ -262,8 +303,19 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_as_debian_does() {
-        for (less, more) in [("0.1.9", "0.1.10"), ("1.0~rc1", "1.0"), ("1.0", "1.0.1"), ("1.0", "1.0a"), ("0.9", "1"), ("1.0~a", "1.0~b")] {
-            assert_eq!((compare(less, more), compare(more, less)), (Ordering::Less, Ordering::Greater), "{less} {more}");
+        for (less, more) in [
+            ("0.1.9", "0.1.10"),
+            ("1.0~rc1", "1.0"),
+            ("1.0", "1.0.1"),
+            ("1.0", "1.0a"),
+            ("0.9", "1"),
+            ("1.0~a", "1.0~b"),
+        ] {
+            assert_eq!(
+                (compare(less, more), compare(more, less)),
+                (Ordering::Less, Ordering::Greater),
+                "{less} {more}"
+            );
         }
         assert_eq!(compare("1.02", "1.2"), Ordering::Equal);
     }

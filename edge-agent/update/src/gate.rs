@@ -104,7 +104,9 @@ impl Gate {
         std::fs::create_dir_all(&self.folder)
             .and_then(|()| std::fs::write(&new, bundle.package))
             .map_err(|error| untouched(format!("{}: {error}", new.display())))?;
-        system.keep(&old).map_err(|error| untouched(format!("the running version cannot be kept: {error}")))?;
+        system
+            .keep(&old)
+            .map_err(|error| untouched(format!("the running version cannot be kept: {error}")))?;
         system.hook("before").map_err(|error| untouched(format!("a hook said no: {error}")))?;
         system.say(&format!("installing {} {}", bundle.manifest.package, bundle.manifest.version));
         let failed = match system.install(&new, false) {
@@ -113,7 +115,9 @@ impl Gate {
         };
         match failed {
             Ok(software) => {
-                system.hook("after").map_err(|error| self.back(format!("the hook after said no: {error}"), &old, system))?;
+                system
+                    .hook("after")
+                    .map_err(|error| self.back(format!("the hook after said no: {error}"), &old, system))?;
                 Ok(Done { software })
             }
             Err(why) => Err(self.back(why, &old, system)),
@@ -156,7 +160,8 @@ impl Gate {
 
     fn back(&self, why: String, old: &Path, system: &mut impl System) -> UpdateError {
         system.say(&format!("{why}; going back"));
-        let stuck = |why: String, back: String| UpdateError::Stuck { why, back, package: old.display().to_string() };
+        let stuck =
+            |why: String, back: String| UpdateError::Stuck { why, back, package: old.display().to_string() };
         if let Err(back) = system.install(old, true) {
             return stuck(why, back);
         }
@@ -232,9 +237,14 @@ mod tests {
         fn say(&mut self, _: &str) {}
     }
 
-    fn try_it(new: &'static str, hook: Option<&'static str>, schema: i64) -> (Result<Done, UpdateError>, Fake) {
+    fn try_it(
+        new: &'static str,
+        hook: Option<&'static str>,
+        schema: i64,
+    ) -> (Result<Done, UpdateError>, Fake) {
         let folder = tempfile::tempdir().unwrap();
-        let mut fake = Fake { runs: "0.1.0".into(), uptime_s: 50, new, hook, calls: Vec::new(), schema: Some(6) };
+        let mut fake =
+            Fake { runs: "0.1.0".into(), uptime_s: 50, new, hook, calls: Vec::new(), schema: Some(6) };
         let gate = Gate {
             folder: folder.path().join("updates"),
             patience: Duration::from_secs(10),
@@ -258,7 +268,10 @@ mod tests {
         for new in ["breaks", "mute", "dies", "loops", "impostor"] {
             let (done, fake) = try_it(new, None, 6);
             let error = done.unwrap_err();
-            assert!(matches!(&error, UpdateError::RolledBack { software, .. } if software.contains("0.1.0")), "{new}: {error}");
+            assert!(
+                matches!(&error, UpdateError::RolledBack { software, .. } if software.contains("0.1.0")),
+                "{new}: {error}"
+            );
             assert_eq!(fake.runs, "0.1.0", "{new}");
             assert_eq!(fake.calls.last().map(String::as_str), Some("hook rolled-back"), "{new}");
         }

@@ -13,7 +13,9 @@ pub struct Key {
 
 /// What is wrong with the file of keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: expected 64 hexadecimal digits of an Ed25519 public key and a name, found \"{found}\"")]
+#[error(
+    "{file}:{line}: expected 64 hexadecimal digits of an Ed25519 public key and a name, found \"{found}\""
+)]
 pub struct KeysError {
     /// The file.
     pub file: String,

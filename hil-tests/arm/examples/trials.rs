@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let programs = PathBuf::from(arguments.next().context("expected the folder with edge-agent and sync-hq")?);
+    let programs =
+        PathBuf::from(arguments.next().context("expected the folder with edge-agent and sync-hq")?);
     let only = arguments.next();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("the checkout")?.to_owned();
     let place = Place {

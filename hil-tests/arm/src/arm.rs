@@ -61,7 +61,8 @@ fn cross_built(bench: &Bench<'_>) -> Result<Verdict> {
     let built = built(bench)?;
     let faults = cross::faults(&built);
     ensure!(faults.is_empty(), "{}", faults.join("; "));
-    let missed = cross::missed_aim(&built).map(|missed| format!("; aim missed: {missed}")).unwrap_or_default();
+    let missed =
+        cross::missed_aim(&built).map(|missed| format!("; aim missed: {missed}")).unwrap_or_default();
     Ok(Verdict::Passed(format!("{}, {}{missed}", built.toolchain.triple, built.elf.line())))
 }
 
@@ -77,7 +78,13 @@ fn missing() -> Option<String> {
         ("mosquitto", "mosquitto"),
         ("systemd-sysusers", "systemd"),
     ];
-    let absent = || packages.iter().filter(|(program, _)| find_program(program).is_none()).map(|(_, name)| *name).collect::<Vec<_>>();
+    let absent = || {
+        packages
+            .iter()
+            .filter(|(program, _)| find_program(program).is_none())
+            .map(|(_, name)| *name)
+            .collect::<Vec<_>>()
+    };
     if absent().is_empty() {
         return None;
     }
@@ -148,7 +155,9 @@ impl<'a> Stand<'a> {
         let read = || async {
             let Ok(answer) = http::get(&server, "/v1/devices").await else { return false };
             let body = answer.json();
-            body["devices"].as_array().is_some_and(|list| list.iter().any(|device| !device["reading"].is_null()))
+            body["devices"]
+                .as_array()
+                .is_some_and(|list| list.iter().any(|device| !device["reading"].is_null()))
         };
         hil_rig::until("the first reading of a device", LIMIT, read).await?;
         let now = machine.run("cut -d' ' -f1 /proc/uptime")?;
@@ -220,7 +229,8 @@ fn cost(machine: &mut Machine) -> Result<Cost> {
     )?;
     let numbers = |name: &str| -> Vec<f64> {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.map(|rest| rest.split_whitespace().filter_map(|word| word.parse().ok()).collect()).unwrap_or_default()
+        line.map(|rest| rest.split_whitespace().filter_map(|word| word.parse().ok()).collect())
+            .unwrap_or_default()
     };
     let whole = |name: &str| -> Result<u64> {
         let sum: f64 = numbers(name).iter().sum();

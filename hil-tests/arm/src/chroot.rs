@@ -54,7 +54,11 @@ impl Chroot {
             }
             std::fs::create_dir_all(cache.join("packages")).context("make the cache folder")?;
             let mut command = Command::new("mmdebstrap");
-            command.args(["--variant=minbase", "--quiet"]).arg(format!("--include={INCLUDE}")).arg("bookworm").arg(&base);
+            command
+                .args(["--variant=minbase", "--quiet"])
+                .arg(format!("--include={INCLUDE}"))
+                .arg("bookworm")
+                .arg(&base);
             let sources = Path::new("/etc/apt/sources.list.d/debian.sources");
             if sources.is_file() {
                 command.arg(sources);
@@ -94,7 +98,10 @@ impl Chroot {
         let script = "mount -t proc proc \"$1/proc\" && exec chroot \"$1\" /bin/sh -c \"$2\"";
         shell.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "inside"]);
         shell.arg(&self.root).arg(command);
-        shell.env("DEBIAN_FRONTEND", "noninteractive").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+        shell
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LC_ALL", "C");
         shell
     }
 
@@ -149,7 +156,12 @@ impl Service {
                 bail!("the daemon ended, see {}", self.process.log().display());
             }
         }
-        bail!("{word} was not heard in {} s; heard {:?}, see {}", limit.as_secs(), self.heard, self.process.log().display())
+        bail!(
+            "{word} was not heard in {} s; heard {:?}, see {}",
+            limit.as_secs(),
+            self.heard,
+            self.process.log().display()
+        )
     }
 
     /// Ends it as systemd would.

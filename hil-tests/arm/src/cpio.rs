@@ -28,8 +28,7 @@ impl Cpio {
         self.inode += 1;
         let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         // inode, mode, uid, gid, links, mtime, size, device, special device, name length with its zero, checksum
-        let fields =
-            [self.inode, mode, 0, 0, 1, 0, size(content.len()), 0, 0, 0, 0, size(name.len() + 1), 0];
+        let fields = [self.inode, mode, 0, 0, 1, 0, size(content.len()), 0, 0, 0, 0, size(name.len() + 1), 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
             self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());

@@ -52,14 +52,19 @@ pub struct Counts {
 impl Disk {
     /// A disk with this content.
     pub fn new(content: Vec<u8>) -> Self {
-        let content =
-            Content { durable: content.clone(), seen: content, waiting: Vec::new(), counts: Counts::default() };
+        let content = Content {
+            durable: content.clone(),
+            seen: content,
+            waiting: Vec::new(),
+            counts: Counts::default(),
+        };
         Self { content: Arc::new(Mutex::new(content)) }
     }
 
     /// Listens on a socket for a machine.
     pub fn serve(&self, socket: &Path) -> Result<()> {
-        let listener = UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
+        let listener =
+            UnixListener::bind(socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
         let disk = self.clone();
         std::thread::spawn(move || {
             // One machine, one connection: the listener ends with it.

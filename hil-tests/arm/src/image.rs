@@ -82,7 +82,8 @@ impl Image {
 fn kernel(apt: &Foreign, cache: &Path) -> Result<(PathBuf, String, PathBuf)> {
     let names = apt.closure(&["linux-image-cloud-arm64"])?;
     let name = names.iter().find(|name| name.starts_with("linux-image-") && name.ends_with("-cloud-arm64"));
-    let name = names.iter().find(|name| name.starts_with("linux-image-6")).or(name).context("no arm64 kernel")?;
+    let name =
+        names.iter().find(|name| name.starts_with("linux-image-6")).or(name).context("no arm64 kernel")?;
     let version = name.trim_start_matches("linux-image-").to_owned();
     let root = cache.join("arm").join(name);
     let kernel = root.join(format!("boot/vmlinuz-{version}"));
@@ -141,7 +142,8 @@ fn early(apt: &Foreign, cache: &Path, modules: &Path) -> Result<Vec<u8>> {
     for name in EARLY.into_iter().chain(LATER) {
         cpio.program(&format!("mod/{name}"), &std::fs::read(find(modules, name)?)?);
     }
-    let load: String = EARLY.into_iter().chain(LATER).map(|name| format!("$B insmod /mod/{name}\n")).collect();
+    let load: String =
+        EARLY.into_iter().chain(LATER).map(|name| format!("$B insmod /mod/{name}\n")).collect();
     let init = format!(
         "#!/bin/busybox sh\nB=/bin/busybox\n$B mount -t proc proc /proc\n$B mount -t devtmpfs dev /dev\n{load}\
          n=0\nwhile [ ! -b /dev/vda ] && [ $n -lt 100 ]; do $B sleep 0.1; n=$((n+1)); done\n\
@@ -202,7 +204,9 @@ fn set_up(tree: &Path, _modules: &Path, extra: &[(&str, String)]) -> Result<()> 
     }
     symlink("/lib/systemd/system/edge-agent.service", tree.join(wants).join("edge-agent.service"))?;
     // What nobody here asks for, and what takes an emulated machine seconds.
-    for unit in ["systemd-timesyncd.service", "getty@tty1.service", "serial-getty@ttyAMA0.service", "getty.target"] {
+    for unit in
+        ["systemd-timesyncd.service", "getty@tty1.service", "serial-getty@ttyAMA0.service", "getty.target"]
+    {
         symlink("/dev/null", tree.join("etc/systemd/system").join(unit))?;
     }
     symlink("/lib/systemd/system/multi-user.target", tree.join("etc/systemd/system/default.target"))?;
@@ -218,8 +222,10 @@ const NETWORK: &str = "[Unit]\nDefaultDependencies=no\nAfter=systemd-udevd.servi
 ExecStart=/bin/sh -c 'n=0; while [ ! -e /sys/class/net/eth0 ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done'\n\
 ExecStart=/sbin/ip address add 10.0.2.15/24 dev eth0\nExecStart=/sbin/ip link set eth0 up\n\
 ExecStart=/sbin/ip route add default via 10.0.2.2\n";
-const TILLS_SOCKET: &str = "[Unit]\nAfter=hil-network.service\n[Socket]\nListenStream=10.0.2.15:7070\nFreeBind=yes\n";
-const TILLS: &str = "[Service]\nExecStart=/lib/systemd/systemd-socket-proxyd --connections-max=512 127.0.0.1:7070\n";
+const TILLS_SOCKET: &str =
+    "[Unit]\nAfter=hil-network.service\n[Socket]\nListenStream=10.0.2.15:7070\nFreeBind=yes\n";
+const TILLS: &str =
+    "[Service]\nExecStart=/lib/systemd/systemd-socket-proxyd --connections-max=512 127.0.0.1:7070\n";
 const CONTROL: &str = "[Unit]\nDefaultDependencies=no\nAfter=systemd-udevd.service\n[Service]\n\
 ExecStart=/bin/sh /opt/control\nRestart=always\nRestartSec=1\n";
 /// One command a line; its output and a line with its exit status come back.

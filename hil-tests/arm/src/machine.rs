@@ -50,14 +50,25 @@ impl Machine {
         let (console, control, data) = (at("console"), at("control"), at("data"));
         disk.serve(&data)?;
         let mut command = Command::new(need_program("qemu-system-aarch64")?);
-        command.args(["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "512", "-nodefaults", "-display", "none"]);
+        command.args([
+            "-M",
+            "virt",
+            "-cpu",
+            "cortex-a53",
+            "-smp",
+            "2",
+            "-m",
+            "512",
+            "-nodefaults",
+            "-display",
+            "none",
+        ]);
         command.args(["-no-reboot", "-kernel"]).arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
         command.args(["-append", "console=ttyAMA0 net.ifnames=0 panic=-1 systemd.show_status=1"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
-        command.arg("-drive").arg(format!(
-            "file={},format=raw,if=none,id=root,snapshot=on",
-            image.root.display()
-        ));
+        command
+            .arg("-drive")
+            .arg(format!("file={},format=raw,if=none,id=root,snapshot=on", image.root.display()));
         command.args(["-device", "virtio-blk-pci,drive=root"]);
         command.arg("-blockdev").arg(format!(
             "driver=nbd,node-name=data,server.type=unix,server.path={},cache.direct=off,cache.no-flush=off",

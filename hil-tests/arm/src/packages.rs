@@ -6,9 +6,9 @@ use ed25519_dalek::SigningKey;
 use edge_update::keys;
 use hil_release::cross::{self, Built};
 use hil_release::deb;
-use hil_release::{run, sign};
 use hil_release::target::Target;
 use hil_release::toolchain::Toolchain;
+use hil_release::{run, sign};
 use hil_rig::processes::find_program;
 use hil_trials::{Bench, Suite, Trial, Verdict};
 use std::path::{Path, PathBuf};
@@ -29,9 +29,21 @@ pub fn suite() -> Suite {
         rig: "packages",
         trials: vec![
             trial("exposure", "both units stay below the agreed exposure", exposure),
-            trial("install", "files, link, user, conffiles; the service starts, feeds its watchdog, edgectl answers, backup", install),
-            trial("upgrade", "the ledger of the version before is there after the upgrade; older versions are refused", upgrade),
-            trial("update", "a signed update installs and stays; one that is not well is rolled back; bad ones are refused", update),
+            trial(
+                "install",
+                "files, link, user, conffiles; the service starts, feeds its watchdog, edgectl answers, backup",
+                install,
+            ),
+            trial(
+                "upgrade",
+                "the ledger of the version before is there after the upgrade; older versions are refused",
+                upgrade,
+            ),
+            trial(
+                "update",
+                "a signed update installs and stays; one that is not well is rolled back; bad ones are refused",
+                update,
+            ),
             trial("purge", "the ledger stays when the package goes, unless it is said otherwise", purge),
         ],
     }
@@ -85,7 +97,10 @@ fn install(bench: &Bench<'_>) -> Result<Verdict> {
     }
     let (chroot, file) = stand(bench)?;
     chroot.must(&format!("dpkg -i /{NOW}.deb"))?;
-    ensure!(chroot.must("readlink /usr/bin/edgectl")?.trim() == "edge-agent", "edgectl is no link to the one binary");
+    ensure!(
+        chroot.must("readlink /usr/bin/edgectl")?.trim() == "edge-agent",
+        "edgectl is no link to the one binary"
+    );
     let listed = chroot.must("dpkg -L steelyard")?;
     for path in [
         "/lib/systemd/system/edge-agent.service",
@@ -102,14 +117,21 @@ fn install(bench: &Bench<'_>) -> Result<Verdict> {
     let user = chroot.must("id steelyard")?;
     ensure!(user.contains("dialout") && user.contains("i2c"), "the user lacks a group: {user}");
     let unnamed = chroot.run("edge-agent check --config /etc/steelyard/store.toml")?;
-    ensure!(unnamed.code != 0 && unnamed.text.contains("store"), "a store without a number is accepted: {}", unnamed.text);
+    ensure!(
+        unnamed.code != 0 && unnamed.text.contains("store"),
+        "a store without a number is accepted: {}",
+        unnamed.text
+    );
     name_the_store(&chroot)?;
     let check = chroot.must("edge-agent check --config /etc/steelyard/store.toml")?;
     let mut service = chroot.start(&bench.folder.join("agent.log"))?;
     service.hear("WATCHDOG=1", Duration::from_secs(30))?;
     let status = chroot.run("edgectl status")?;
     ensure!(matches!(status.code, 0 | 5), "edgectl status: {}: {}", status.code, status.text);
-    ensure!(chroot.must("edge-agent ctl --json ledger verify")?.contains("\"ok\":true"), "the ledger does not verify");
+    ensure!(
+        chroot.must("edge-agent ctl --json ledger verify")?.contains("\"ok\":true"),
+        "the ledger does not verify"
+    );
     chroot.must("edgectl ledger backup /var/lib/steelyard/backup.db")?;
     service.stop()?;
     restore(&chroot, bench)?;
@@ -129,7 +151,10 @@ fn restore(chroot: &Chroot, bench: &Bench<'_>) -> Result<()> {
         "cd /var/lib/steelyard && rm -f ledger.db ledger.db-wal ledger.db-shm && mv backup.db ledger.db && chown steelyard: ledger.db",
     )?;
     let service = chroot.start(&bench.folder.join("agent.log"))?;
-    ensure!(chroot.must("edgectl --json ledger verify")?.contains("\"ok\":true"), "the restored ledger does not verify");
+    ensure!(
+        chroot.must("edgectl --json ledger verify")?.contains("\"ok\":true"),
+        "the restored ledger does not verify"
+    );
     service.stop()
 }
 
@@ -138,7 +163,10 @@ fn lint(package: &Path) -> Result<String> {
     if find_program("lintian").is_none() {
         return Ok("not installed".into());
     }
-    let out = Command::new("lintian").args(["--no-cfg", "--allow-root", "--tag-display-limit", "0"]).arg(package).output();
+    let out = Command::new("lintian")
+        .args(["--no-cfg", "--allow-root", "--tag-display-limit", "0"])
+        .arg(package)
+        .output();
     let text = String::from_utf8_lossy(&out.context("lintian does not start")?.stdout).into_owned();
     let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("E: ")).collect();
     let warnings = text.lines().filter(|line| line.starts_with("W: ")).count();
@@ -170,18 +198,35 @@ fn upgrade(bench: &Bench<'_>) -> Result<Verdict> {
     let service = chroot.start(&log)?;
     let after = notes(&chroot)?;
     ensure!(after == before, "{before} notes before the upgrade, {after} after");
-    ensure!(chroot.must("edgectl --json ledger verify")?.contains("\"ok\":true"), "the ledger does not verify");
+    ensure!(
+        chroot.must("edgectl --json ledger verify")?.contains("\"ok\":true"),
+        "the ledger does not verify"
+    );
     service.stop()?;
     let older = chroot.run(&format!("dpkg -i /{BEFORE}.deb"))?;
-    ensure!(older.code != 0 && older.text.contains(&format!("version {NOW} is installed")), "an older version: {}", older.text);
+    ensure!(
+        older.code != 0 && older.text.contains(&format!("version {NOW} is installed")),
+        "an older version: {}",
+        older.text
+    );
     let version = "dpkg-query -W -f '${Version} ${Status}' steelyard";
     let still = chroot.must(version)?;
     ensure!(still.starts_with(&format!("{NOW} install ok installed")), "after the refusal: {still}");
     // A ledger of the future: its schema stands in the header, so four bytes make one.
     chroot.must("printf '\\000\\000\\000\\143' | dd of=/var/lib/steelyard/ledger.db bs=1 seek=60 conv=notrunc status=none")?;
     let future = chroot.run(&format!("STEELYARD_ALLOW_DOWNGRADE=1 dpkg -i /{BEFORE}.deb"))?;
-    ensure!(future.code != 0 && future.text.contains("has schema 99"), "a ledger of schema 99: {}", future.text);
-    let reason = older.text.lines().find(|line| line.contains("is not installed")).unwrap_or_default().trim().to_owned();
+    ensure!(
+        future.code != 0 && future.text.contains("has schema 99"),
+        "a ledger of schema 99: {}",
+        future.text
+    );
+    let reason = older
+        .text
+        .lines()
+        .find(|line| line.contains("is not installed"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
     Ok(Verdict::Passed(format!(
         "{after} of {before} notes there after {BEFORE} -> {NOW} (the same program under two numbers), verified; back: \"{reason}\"; \
          a ledger of schema 99 refused also with the downgrade allowed"
@@ -224,13 +269,16 @@ fn update(bench: &Bench<'_>) -> Result<Verdict> {
     }
     let (chroot, now) = stand(bench)?;
     let key = SigningKey::from_bytes(&[42; 32]);
-    let sealed = |package: &Path, name: &str, key: &SigningKey| sign::seal(package, key, &chroot.root.join(name)).map(drop);
+    let sealed = |package: &Path, name: &str, key: &SigningKey| {
+        sign::seal(package, key, &chroot.root.join(name)).map(drop)
+    };
     sealed(&now, "good.update", &key)?;
     sealed(&now, "forged.update", &SigningKey::from_bytes(&[43; 32]))?;
     let later = deb::repack(&bench.place.root, "steelyard", &built(bench)?, "0.2.0")?;
     sealed(&later, "impostor.update", &key)?;
     let bytes = std::fs::read(chroot.root.join("good.update")).context("read the update")?;
-    std::fs::write(chroot.root.join("short.update"), &bytes[..bytes.len() - 1000]).context("cut the update short")?;
+    std::fs::write(chroot.root.join("short.update"), &bytes[..bytes.len() - 1000])
+        .context("cut the update short")?;
     std::fs::write(chroot.root.join("usr/bin/systemctl.rig"), SYSTEMCTL).context("write systemctl")?;
     chroot.must(&format!("dpkg -i /{BEFORE}.deb"))?;
     name_the_store(&chroot)?;
@@ -257,7 +305,10 @@ fn update(bench: &Bench<'_>) -> Result<Verdict> {
         let held = text.contains(words)
             && text.contains(&format!("\n= {code}\n"))
             && text.contains(&format!("{version} install ok installed\n1\n"));
-        ensure!(held, "{name}: expected \"{words}\", exit {code}, version {version} and the note; found {text}");
+        ensure!(
+            held,
+            "{name}: expected \"{words}\", exit {code}, version {version} and the note; found {text}"
+        );
     }
     Ok(Verdict::Passed(format!(
         "forged and truncated refused with {BEFORE} running on; {BEFORE} -> {NOW} stayed after 5 s of watching; a package 0.2.0 whose program \

@@ -117,9 +117,16 @@ impl Outside {
             self.broker
         );
         for (number, (port, _)) in self.gateways.iter().enumerate() {
-            writeln!(text, "[[bus]]\nid = \"net-{number}\"\nkind = \"modbus-tcp\"\naddress = \"{HOST}:{port}\"\ntimeout_ms = 2000\n")?;
+            writeln!(
+                text,
+                "[[bus]]\nid = \"net-{number}\"\nkind = \"modbus-tcp\"\naddress = \"{HOST}:{port}\"\ntimeout_ms = 2000\n"
+            )?;
         }
-        writeln!(text, "[[bus]]\nid = \"steam\"\nkind = \"modbus-tcp\"\naddress = \"{HOST}:{}\"\ntimeout_ms = 2000\n", self.steam)?;
+        writeln!(
+            text,
+            "[[bus]]\nid = \"steam\"\nkind = \"modbus-tcp\"\naddress = \"{HOST}:{}\"\ntimeout_ms = 2000\n",
+            self.steam
+        )?;
         for number in 1..=self.scales.len() {
             writeln!(
                 text,
@@ -172,7 +179,10 @@ impl Outside {
         for (number, scale) in (0..).zip(&self.scales) {
             let mut scale = scale.lock().unwrap_or_else(PoisonError::into_inner);
             match (round + number) % 2 {
-                0 => scale.place(drv_protocol::Grams(i64::try_from(500 + 5 * (round % 400)).unwrap_or(500)), now_ms()),
+                0 => scale.place(
+                    drv_protocol::Grams(i64::try_from(500 + 5 * (round % 400)).unwrap_or(500)),
+                    now_ms(),
+                ),
                 _ => scale.remove(now_ms()),
             }
         }

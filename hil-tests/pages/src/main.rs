@@ -13,9 +13,11 @@ fn main() -> Result<()> {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
         bail!("expected the folder to write to");
     };
-    for (name, command) in
-        [("edge-agent", edge_agent::program::command()), ("edgectl", edge_ctl::command()), ("sync-hq", sync_hq::program::command())]
-    {
+    for (name, command) in [
+        ("edge-agent", edge_agent::program::command()),
+        ("edgectl", edge_ctl::command()),
+        ("sync-hq", sync_hq::program::command()),
+    ] {
         write(&folder.join(name), name, command)?;
     }
     println!("{}", sync_store::SCHEMA);

@@ -27,7 +27,8 @@ pub fn report(root: &Path, toolchain: &Toolchain) -> Result<Vec<Part>> {
     let out = root.join("target/cross").join(toolchain.way);
     run::run(&mut toolchain.build_with_symbols(root, &out, "edge-agent")?)?;
     let program = toolchain.program(&out, "edge-agent");
-    let text = run::output(Command::new("nm").args(["--size-sort", "--print-size", "--demangle"]).arg(&program))?;
+    let text =
+        run::output(Command::new("nm").args(["--size-sort", "--print-size", "--demangle"]).arg(&program))?;
     let parts = sum(&text);
     ensure!(!parts.is_empty(), "{} has no symbols", program.display());
     Ok(parts)
@@ -37,7 +38,9 @@ fn sum(listing: &str) -> Vec<Part> {
     let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
     for line in listing.lines() {
         let mut words = line.splitn(4, ' ');
-        let (Some(_), Some(size), Some(_), Some(name)) = (words.next(), words.next(), words.next(), words.next()) else {
+        let (Some(_), Some(size), Some(_), Some(name)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
             continue;
         };
         if let Ok(size) = u64::from_str_radix(size, 16) {
@@ -70,10 +73,13 @@ fn owner(name: &str) -> String {
     if let Some((_, owner)) = C.iter().find(|(prefix, _)| name.starts_with(prefix)) {
         return (*owner).to_owned();
     }
-    let path = name.trim_start_matches(['<', '&', '(', '*']).trim_start_matches("mut ").trim_start_matches("const ");
+    let path =
+        name.trim_start_matches(['<', '&', '(', '*']).trim_start_matches("mut ").trim_start_matches("const ");
     let path = path.trim_start_matches("dyn ").trim_start_matches(['<', '&', '[']);
     match path.split_once("::") {
-        Some((first, _)) if !first.is_empty() && first.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+        Some((first, _))
+            if !first.is_empty() && first.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
+        {
             first.to_owned()
         }
         _ => "C library and C without a prefix".to_owned(),
@@ -86,7 +92,8 @@ mod tests {
 
     #[test]
     fn symbols_are_counted_for_their_crate() {
-        let parts = sum("0000 0010 t <tokio::task::Task as core::fmt::Debug>::fmt\n0000 0020 T sqlite3_step\n\
+        let parts =
+            sum("0000 0010 t <tokio::task::Task as core::fmt::Debug>::fmt\n0000 0020 T sqlite3_step\n\
                          0000 0001 t tokio::run\n0000 0004 r memcpy\nnonsense\n");
         let seen: Vec<(&str, u64)> = parts.iter().map(|part| (part.name.as_str(), part.bytes)).collect();
         assert_eq!(seen, [("sqlite (C)", 32), ("tokio", 17), ("C library and C without a prefix", 4)]);

@@ -97,7 +97,10 @@ pub fn faults(built: &Built) -> Vec<String> {
             faults.push(format!("expected a static program, found that it needs {}", elf.needed.join(", ")));
         }
         (Some(most), Some(floor)) if floor > most => {
-            faults.push(format!("expected glibc {}.{} or older, found {}.{}", most.0, most.1, floor.0, floor.1));
+            faults.push(format!(
+                "expected glibc {}.{} or older, found {}.{}",
+                most.0, most.1, floor.0, floor.1
+            ));
         }
         _ => {}
     }
@@ -145,7 +148,11 @@ fn twice(root: &Path, toolchain: &Toolchain, json: bool) -> Result<bool> {
     }
     let [first, second] = programs.as_slice() else { bail!("two builds were made") };
     let (a, b) = (std::fs::read(first)?, std::fs::read(second)?);
-    let differ = a.iter().zip(&b).position(|(a, b)| a != b).or_else(|| (a.len() != b.len()).then_some(a.len().min(b.len())));
+    let differ = a
+        .iter()
+        .zip(&b)
+        .position(|(a, b)| a != b)
+        .or_else(|| (a.len() != b.len()).then_some(a.len().min(b.len())));
     let digest = |file: &Path| run::output(Command::new("sha256sum").arg(file));
     let sums = [digest(first)?, digest(second)?];
     let sums: Vec<&str> = sums.iter().filter_map(|line| line.split_whitespace().next()).collect();
@@ -154,8 +161,11 @@ fn twice(root: &Path, toolchain: &Toolchain, json: bool) -> Result<bool> {
         Some(at) => format!("they differ from byte {at} on: {} and {}", first.display(), second.display()),
     };
     if json {
-        println!("{}", json!({"cross": true, "twice": true, "ok": differ.is_none(), "note": note, "sha256": sums,
-            "target": toolchain.target.name(), "way": toolchain.way, "bytes": a.len()}));
+        println!(
+            "{}",
+            json!({"cross": true, "twice": true, "ok": differ.is_none(), "note": note, "sha256": sums,
+            "target": toolchain.target.name(), "way": toolchain.way, "bytes": a.len()})
+        );
     } else {
         println!("two clean builds of {} ({}): {note}", toolchain.triple, toolchain.way);
     }
@@ -199,6 +209,10 @@ mod tests {
         std::fs::write(root.path().join("new.rs"), "y").unwrap();
         let copy = root.path().join("target/copy");
         copy_tracked(root.path(), &copy).unwrap();
-        assert!(copy.join("new.rs").is_file() && copy.join(".gitignore").is_file() && !copy.join("target").exists());
+        assert!(
+            copy.join("new.rs").is_file()
+                && copy.join(".gitignore").is_file()
+                && !copy.join("target").exists()
+        );
     }
 }

@@ -74,10 +74,13 @@ const PACKAGES: [Package; 2] = [
 pub fn deb(root: &Path, args: &DebArgs) -> Result<bool> {
     let targets: Vec<Target> = match args.arch.as_str() {
         "all" => vec![Target::Aarch64Musl, Target::Armv7, Target::Amd64],
-        arch => match [Target::Aarch64Musl, Target::Armv7, Target::Amd64].into_iter().find(|t| t.debian() == arch) {
-            Some(target) => vec![target],
-            None => bail!("expected one of arm64, armhf, amd64, all; found \"{arch}\""),
-        },
+        arch => {
+            match [Target::Aarch64Musl, Target::Armv7, Target::Amd64].into_iter().find(|t| t.debian() == arch)
+            {
+                Some(target) => vec![target],
+                None => bail!("expected one of arm64, armhf, amd64, all; found \"{arch}\""),
+            }
+        }
     };
     if let Some(wanted) = &args.package
         && !PACKAGES.iter().any(|package| package.name == wanted)
@@ -95,11 +98,19 @@ pub fn deb(root: &Path, args: &DebArgs) -> Result<bool> {
             let missed = package.name == "steelyard" && bytes > SIZE_AIM;
             fine &= faults.is_empty();
             if args.json {
-                println!("{}", json!({"deb": true, "ok": faults.is_empty(), "package": package.name,
+                println!(
+                    "{}",
+                    json!({"deb": true, "ok": faults.is_empty(), "package": package.name,
                     "arch": target.debian(), "file": file, "bytes": bytes, "program_bytes": built.elf.size,
-                    "way": toolchain.way, "used": toolchain.used, "aim_missed": missed, "faults": faults}));
+                    "way": toolchain.way, "used": toolchain.used, "aim_missed": missed, "faults": faults})
+                );
             } else {
-                println!("{}: {bytes} bytes, program {} with {}", file.display(), built.elf.line(), toolchain.used.join("; "));
+                println!(
+                    "{}: {bytes} bytes, program {} with {}",
+                    file.display(),
+                    built.elf.line(),
+                    toolchain.used.join("; ")
+                );
                 if missed {
                     println!("  aim missed: {bytes} bytes of at most {SIZE_AIM}");
                 }
@@ -123,7 +134,8 @@ fn pack(root: &Path, package: &Package, built: &Built, version: &str) -> Result<
     if tree.exists() {
         std::fs::remove_dir_all(&tree).with_context(|| format!("cannot empty {}", tree.display()))?;
     }
-    let stage = Stage { tree: tree.clone(), source: root.join("hil-tests/release/debian"), root: root.into() };
+    let stage =
+        Stage { tree: tree.clone(), source: root.join("hil-tests/release/debian"), root: root.into() };
     let schema = pages(root, &folder.join("pages"))?;
     stage.common(package, built, &folder.join("pages"))?;
     let conffiles = if package.name == "steelyard" { stage.agent()? } else { stage.hq()? };
@@ -182,7 +194,10 @@ impl Stage {
     fn common(&self, package: &Package, built: &Built, pages: &Path) -> Result<()> {
         self.copy(&built.path, &format!("usr/bin/{}", package.program), 0o755)?;
         self.own(package.unit, &format!("lib/systemd/system/{}", package.unit))?;
-        self.own(&format!("{}.sysusers", package.name), &format!("usr/lib/sysusers.d/{}.conf", package.name))?;
+        self.own(
+            &format!("{}.sysusers", package.name),
+            &format!("usr/lib/sysusers.d/{}.conf", package.name),
+        )?;
         let doc = format!("usr/share/doc/{}", package.name);
         self.own("copyright", &format!("{doc}/copyright"))?;
         self.gzip(&std::fs::read(self.source.join("changelog"))?, &format!("{doc}/changelog.gz"))?;
@@ -196,9 +211,21 @@ impl Stage {
             let name = path.file_name().context("a page has a name")?.to_string_lossy().into_owned();
             self.gzip(&std::fs::read(&path)?, &format!("usr/share/man/man1/{name}.gz"))?;
         }
-        self.copy(&from.join(format!("bash/{program}.bash")), &format!("usr/share/bash-completion/completions/{program}"), 0o644)?;
-        self.copy(&from.join(format!("zsh/_{program}")), &format!("usr/share/zsh/vendor-completions/_{program}"), 0o644)?;
-        self.copy(&from.join(format!("fish/{program}.fish")), &format!("usr/share/fish/vendor_completions.d/{program}.fish"), 0o644)
+        self.copy(
+            &from.join(format!("bash/{program}.bash")),
+            &format!("usr/share/bash-completion/completions/{program}"),
+            0o644,
+        )?;
+        self.copy(
+            &from.join(format!("zsh/_{program}")),
+            &format!("usr/share/zsh/vendor-completions/_{program}"),
+            0o644,
+        )?;
+        self.copy(
+            &from.join(format!("fish/{program}.fish")),
+            &format!("usr/share/fish/vendor_completions.d/{program}.fish"),
+            0o644,
+        )
     }
 
     /// What only the store has; gives its conffiles.
@@ -210,17 +237,23 @@ impl Stage {
         self.own("update.keys", "etc/steelyard/update.keys")?;
         let configs = self.root.join("configs");
         self.copy(&configs.join("store.toml"), "usr/share/doc/steelyard/examples/store.toml", 0o644)?;
-        for (from, to) in [("devices", "usr/share/steelyard/devices"), ("templates", "usr/share/steelyard/templates")] {
-            for entry in std::fs::read_dir(configs.join(from)).with_context(|| format!("no configs/{from}"))? {
+        for (from, to) in
+            [("devices", "usr/share/steelyard/devices"), ("templates", "usr/share/steelyard/templates")]
+        {
+            for entry in
+                std::fs::read_dir(configs.join(from)).with_context(|| format!("no configs/{from}"))?
+            {
                 let path = entry?.path();
                 if path.extension().is_some_and(|kind| kind == "toml") {
-                    let name = path.file_name().context("a profile has a name")?.to_string_lossy().into_owned();
+                    let name =
+                        path.file_name().context("a profile has a name")?.to_string_lossy().into_owned();
                     self.copy(&path, &format!("{to}/{name}"), 0o644)?;
                 }
             }
         }
         for folder in ["etc/steelyard/store.d", "etc/steelyard/update.d"] {
-            std::fs::create_dir_all(self.tree.join(folder)).with_context(|| format!("cannot make {folder}"))?;
+            std::fs::create_dir_all(self.tree.join(folder))
+                .with_context(|| format!("cannot make {folder}"))?;
         }
         Ok(vec!["/etc/steelyard/store.toml", "/etc/steelyard/update.keys"])
     }
@@ -231,12 +264,23 @@ impl Stage {
         Ok(vec!["/etc/default/steelyard-hq"])
     }
 
-    fn control(&self, package: &Package, built: &Built, version: &str, schema: &str, conffiles: &[&str]) -> Result<()> {
+    fn control(
+        &self,
+        package: &Package,
+        built: &Built,
+        version: &str,
+        schema: &str,
+        conffiles: &[&str],
+    ) -> Result<()> {
         let depends = match built.elf.glibc {
             Some((major, minor)) => format!("libc6 (>= {major}.{minor}), libgcc-s1, "),
             None => String::new(),
         };
-        let (suggests, name) = if package.name == "steelyard" { ("bluez", "steelyard") } else { ("mosquitto, postgresql", "steelyard-hq") };
+        let (suggests, name) = if package.name == "steelyard" {
+            ("bluez", "steelyard")
+        } else {
+            ("mosquitto, postgresql", "steelyard-hq")
+        };
         let size = run::output(Command::new("du").args(["-sk", "--apparent-size"]).arg(&self.tree))?;
         let size = size.split_whitespace().next().unwrap_or("0").to_owned();
         let text = format!(
@@ -250,7 +294,8 @@ impl Stage {
         self.put("DEBIAN/control", text.as_bytes(), 0o644)?;
         self.put("DEBIAN/conffiles", (conffiles.join("\n") + "\n").as_bytes(), 0o644)?;
         for script in ["preinst", "postinst", "prerm", "postrm"] {
-            let text = std::fs::read_to_string(self.source.join(script)).with_context(|| format!("no {script}"))?;
+            let text =
+                std::fs::read_to_string(self.source.join(script)).with_context(|| format!("no {script}"))?;
             let text = [
                 ("#PACKAGE#", package.name),
                 ("#VERSION#", version),

@@ -30,7 +30,8 @@ impl Elf {
         let mut command = Command::new("readelf");
         command.args(["--wide", "-h", "-l", "-S", "-d", "-V"]).arg(path).env("LC_ALL", "C");
         let text = run::output(&mut command).context("binutils reads the program")?;
-        let size = std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?.len();
+        let size =
+            std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?.len();
         Ok(Self::parse(&text, size))
     }
 

@@ -20,7 +20,8 @@ impl Foreign {
     pub fn open(arch: &'static str) -> Result<Self> {
         let root = hil_rig::python::cache_dir()?.join(format!("apt-{arch}"));
         for folder in ["state/lists/partial", "cache/archives/partial", "archives"] {
-            std::fs::create_dir_all(root.join(folder)).with_context(|| format!("cannot make {}", root.display()))?;
+            std::fs::create_dir_all(root.join(folder))
+                .with_context(|| format!("cannot make {}", root.display()))?;
         }
         std::fs::write(root.join("status"), "").context("write an empty package state")?;
         let apt = Self { root, arch };
@@ -59,9 +60,17 @@ impl Foreign {
     pub fn fetch_all(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         let list = run::output(self.command("apt-get").args(["--print-uris", "download"]).args(packages))?;
         let folder = self.root.join("archives");
-        let files: Vec<PathBuf> =
-            list.lines().filter_map(|line| line.split_whitespace().nth(1)).map(|name| folder.join(name)).collect();
-        ensure!(files.len() == packages.len(), "apt names {} files for {} packages", files.len(), packages.len());
+        let files: Vec<PathBuf> = list
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1))
+            .map(|name| folder.join(name))
+            .collect();
+        ensure!(
+            files.len() == packages.len(),
+            "apt names {} files for {} packages",
+            files.len(),
+            packages.len()
+        );
         if files.iter().any(|file| !file.is_file()) {
             run::run(self.command("apt-get").args(["download", "-qq"]).args(packages).current_dir(&folder))?;
         }

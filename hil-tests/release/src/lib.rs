@@ -13,7 +13,11 @@
 //!
 //! Contract: what is built lies under `target/`; what is installed lies in the cache folder, or is a package of the
 //! distribution. Nothing of the machine's set-up is changed beyond that: no foreign architecture is added to dpkg.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program speaks to its terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program speaks to its terminal"
+)]
 
 pub mod bloat;
 pub mod cross;

@@ -19,7 +19,10 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs to the end and gives standard output; a failure carries the last line of standard error.
 pub fn output(command: &mut Command) -> Result<String> {
-    let out = command.stdin(Stdio::null()).output().with_context(|| format!("{} does not start", shown(command)))?;
+    let out = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{} does not start", shown(command)))?;
     if !out.status.success() {
         let text = String::from_utf8_lossy(&out.stderr);
         let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
@@ -48,6 +51,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     };
     let root = output(Command::new("id").arg("-u"))?.trim() == "0";
     let before = if root { "" } else { "sudo -n " };
-    run(Command::new("sh").args(["-c", &line(before)]))
-        .with_context(|| format!("missing: {}. Run this one line as root and try again:\n  {}", packages.join(", "), line("")))
+    run(Command::new("sh").args(["-c", &line(before)])).with_context(|| {
+        format!("missing: {}. Run this one line as root and try again:\n  {}", packages.join(", "), line(""))
+    })
 }

@@ -37,7 +37,8 @@ pub fn sign(args: &SignArgs) -> Result<()> {
         return new_key(&args.key, name);
     }
     let package = args.package.as_deref().context("expected a package")?;
-    let text = std::fs::read_to_string(&args.key).with_context(|| format!("cannot read {}", args.key.display()))?;
+    let text =
+        std::fs::read_to_string(&args.key).with_context(|| format!("cannot read {}", args.key.display()))?;
     let secret = keys::unhex(text.trim());
     let secret = secret.with_context(|| format!("{}: expected 64 hexadecimal digits", args.key.display()))?;
     let out = args.out.clone().unwrap_or_else(|| package.with_extension("update"));
@@ -45,7 +46,14 @@ pub fn sign(args: &SignArgs) -> Result<()> {
     if args.json {
         println!("{}", json!({"sign_update": true, "file": out, "manifest": manifest}));
     } else {
-        println!("{}: {} {} {}, {} bytes", out.display(), manifest.package, manifest.version, manifest.architecture, manifest.size);
+        println!(
+            "{}: {} {} {}, {} bytes",
+            out.display(),
+            manifest.package,
+            manifest.version,
+            manifest.architecture,
+            manifest.size
+        );
     }
     Ok(())
 }
@@ -57,7 +65,13 @@ pub fn seal(package: &Path, key: &SigningKey, out: &Path) -> Result<bundle::Mani
         let mut command = Command::new("dpkg-deb");
         Ok(run::output(command.arg("-f").arg(package).arg(name))?.trim().to_owned())
     };
-    let manifest = bundle::describe(&field("Package")?, &field("Version")?, &field("Architecture")?, schema(package)?, &content);
+    let manifest = bundle::describe(
+        &field("Package")?,
+        &field("Version")?,
+        &field("Architecture")?,
+        schema(package)?,
+        &content,
+    );
     ensure!(!manifest.version.is_empty(), "{} has no version", package.display());
     let bytes = bundle::seal(&manifest, &content, key).context("write the manifest")?;
     std::fs::write(out, bytes).with_context(|| format!("cannot write {}", out.display()))?;
@@ -68,7 +82,8 @@ pub fn seal(package: &Path, key: &SigningKey, out: &Path) -> Result<bundle::Mani
 fn schema(package: &Path) -> Result<i64> {
     let script = run::output(Command::new("dpkg-deb").args(["--info"]).arg(package).arg("preinst"))?;
     let line = script.lines().find_map(|line| line.strip_prefix("schema="));
-    let line = line.with_context(|| format!("{} does not say which ledger schema it knows", package.display()))?;
+    let line =
+        line.with_context(|| format!("{} does not say which ledger schema it knows", package.display()))?;
     line.trim().parse().context("the schema's number")
 }
 

@@ -97,9 +97,6 @@ mod tests {
             assert_eq!(Target::parse(target.name()).unwrap(), target);
         }
         let error = Target::parse("riscv").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "expected one of aarch64-musl, aarch64-gnu, armv7, amd64; found \"riscv\""
-        );
+        assert_eq!(error, "expected one of aarch64-musl, aarch64-gnu, armv7, amd64; found \"riscv\"");
     }
 }

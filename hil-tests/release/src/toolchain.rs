@@ -52,7 +52,10 @@ impl Toolchain {
         match Self::zig(target) {
             Ok(toolchain) => Ok(toolchain),
             Err(error) => {
-                eprintln!("rustup and zig cannot build {}: {error:#}; taking Debian's compiler", target.name());
+                eprintln!(
+                    "rustup and zig cannot build {}: {error:#}; taking Debian's compiler",
+                    target.name()
+                );
                 Self::debian(target)
             }
         }
@@ -153,7 +156,10 @@ impl Toolchain {
             Kind::Debian { build_std, .. } => {
                 let mut command = Command::new(DEBIAN_CARGO);
                 command.args([verb, "--target", self.triple]);
-                command.env("RUSTC", DEBIAN_RUSTC).env("RUSTDOC", "/usr/bin/rustdoc").env_remove("RUSTUP_TOOLCHAIN");
+                command
+                    .env("RUSTC", DEBIAN_RUSTC)
+                    .env("RUSTDOC", "/usr/bin/rustdoc")
+                    .env_remove("RUSTUP_TOOLCHAIN");
                 let linker = format!("CARGO_TARGET_{}_LINKER", variable(self.triple).to_uppercase());
                 command.env(linker, format!("{}-gcc", self.target.gnu_prefix()));
                 if *build_std {

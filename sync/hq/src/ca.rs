@@ -2,16 +2,16 @@
 
 #![allow(clippy::print_stdout, reason = "a command's answer goes to standard output")]
 
-use anyhow::Context;
-use clap::{Args, Subcommand};
-use serde_json::json;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use crate::BrokerAddress;
 use crate::identity::{
     Authority, BrokerListener, Enrolment, KeyChoice, LEAF_DAYS, Registry, Role, Row, STORE_FILES, Snippet,
     Validity, acl_text, broker_text, unix_now_s,
 };
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use sync_model::StoreId;
 use sync_mqtt::day;
 
