@@ -1,6 +1,5 @@
 //! What came of the trials: a table for people, JUnit XML for machines.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,8 +50,8 @@ pub fn table(records: &[Record]) -> String {
             Outcome::Failed(why) => ("FAILED", format!("{why} (see {})", record.folder.display())),
         };
         let note = note.replace('\n', " | ");
-        let _ =
-            writeln!(text, "{:<wide$}  {result:<7} {:>7.1}  {note}", name(record), record.took.as_secs_f64());
+        let seconds = record.took.as_secs_f64();
+        text.push_str(&format!("{:<wide$}  {result:<7} {seconds:>7.1}  {note}\n", name(record)));
     }
     text
 }
@@ -69,24 +68,24 @@ pub fn junit(records: &[Record]) -> String {
     for rig in rigs {
         let mine: Vec<&Record> = records.iter().filter(|record| record.rig == rig).collect();
         let seconds: f64 = mine.iter().map(|record| record.took.as_secs_f64()).sum();
-        let _ = writeln!(
-            text,
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{seconds:.3}\">",
+        text.push_str(&format!(
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{seconds:.3}\">\n",
             escape(rig),
             mine.len(),
             failed(&mine),
             skipped(&mine)
-        );
+        ));
         for record in mine {
             let (class, name, seconds) =
                 (escape(record.suite), escape(record.trial), record.took.as_secs_f64());
-            let _ =
-                write!(text, "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{seconds:.3}\">");
-            let _ = match &record.outcome {
-                Outcome::Passed(seen) => write!(text, "<system-out>{}</system-out>", escape(seen)),
-                Outcome::Skipped(reason) => write!(text, "<skipped message=\"{}\"/>", escape(reason)),
-                Outcome::Failed(why) => write!(text, "<failure message=\"{}\"/>", escape(why)),
-            };
+            text.push_str(&format!(
+                "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{seconds:.3}\">"
+            ));
+            text.push_str(&match &record.outcome {
+                Outcome::Passed(seen) => format!("<system-out>{}</system-out>", escape(seen)),
+                Outcome::Skipped(reason) => format!("<skipped message=\"{}\"/>", escape(reason)),
+                Outcome::Failed(why) => format!("<failure message=\"{}\"/>", escape(why)),
+            });
             text.push_str("</testcase>\n");
         }
         text.push_str("  </testsuite>\n");
