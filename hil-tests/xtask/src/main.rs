@@ -272,37 +272,14 @@ fn run(task: Task) -> Result<bool> {
             let programs = programs.map_or_else(|| build(&root), Ok)?;
             wait(crash::campaign(crash::Options { rounds, seed, json, programs }))
         }
-        Task::Bench { what: Bench::Codec { json } } => codec::codec(json).map(|()| true),
-        Task::Bench { what: Bench::Ledger { json } } => ledger::ledger(&root, json).map(|()| true),
-        Task::Bench { what: Bench::Poll { json, seconds, programs } } => {
-            let programs = programs.map_or_else(|| build_release(&root), Ok)?;
-            poll::poll(&poll::Options { programs, profiles: root.join("configs/devices"), seconds, json })
-        }
-        Task::Bench { what: Bench::Tags { json } } => tags::tags(json),
-        Task::Bench { what: Bench::Sync { json, programs, only } } => {
-            let programs = programs.map_or_else(|| build(&root), Ok)?;
-            sync::sync(&root, &programs, json, &only)
-        }
-        Task::Bench { what: Bench::Telemetry { json } } => telemetry::telemetry(&root, json).map(|()| true),
-        Task::Bench { what: Bench::SyncOnALine { part, folder, programs } } => {
-            sync::on_a_line(&folder, &programs, &part).map(|()| true)
-        }
+        Task::Bench { what } => bench(&root, what),
         Task::Sim(sim) => cli::simulate(&sim),
         Task::Soak { what: Soak::Sim { minutes, sim } } => cli::soak(&sim, minutes),
         Task::Soak { what: Soak::Fuzz { minutes, target, seed, files, json } } => {
             let time = Duration::from_secs(minutes * 60);
             soak::run(&soak::Options { root, time, target, seed, files, json })
         }
-        Task::Firmware { json } => {
-            setup::packages()?;
-            let golden = hil_firmware::golden::firmware(&root)?;
-            if json {
-                println!("{}", golden.json());
-            } else {
-                print!("{}", golden.text());
-            }
-            Ok(true)
-        }
+        Task::Firmware { json } => firmware(&root, json),
         Task::Hil { rig, trial, json, list, programs } => {
             let options = hil::Options { rig, trial, json, list };
             if list {
@@ -315,15 +292,51 @@ fn run(task: Task) -> Result<bool> {
         Task::Cross(args) => hil_release::cross::cross(&root, &args),
         Task::Deb(args) => hil_release::deb::deb(&root, &args),
         Task::SignUpdate(args) => hil_release::sign::sign(&args).map(|()| true),
-        Task::Tidy => {
-            let found = tidy::check(&root)?;
-            for finding in &found {
-                println!("{finding}");
-            }
-            println!("{} findings", found.len());
-            Ok(found.is_empty())
+        Task::Tidy => findings(&root),
+    }
+}
+
+/// Runs a benchmark.
+fn bench(root: &Path, what: Bench) -> Result<bool> {
+    match what {
+        Bench::Codec { json } => codec::codec(json).map(|()| true),
+        Bench::Ledger { json } => ledger::ledger(root, json).map(|()| true),
+        Bench::Poll { json, seconds, programs } => {
+            let programs = programs.map_or_else(|| build_release(root), Ok)?;
+            poll::poll(&poll::Options { programs, profiles: root.join("configs/devices"), seconds, json })
+        }
+        Bench::Tags { json } => tags::tags(json),
+        Bench::Sync { json, programs, only } => {
+            let programs = programs.map_or_else(|| build(root), Ok)?;
+            sync::sync(root, &programs, json, &only)
+        }
+        Bench::Telemetry { json } => telemetry::telemetry(root, json).map(|()| true),
+        Bench::SyncOnALine { part, folder, programs } => {
+            sync::on_a_line(&folder, &programs, &part).map(|()| true)
         }
     }
+}
+
+/// Builds the node's image and runs it.
+fn firmware(root: &Path, json: bool) -> Result<bool> {
+    setup::packages()?;
+    let golden = hil_firmware::golden::firmware(root)?;
+    if json {
+        println!("{}", golden.json());
+    } else {
+        print!("{}", golden.text());
+    }
+    Ok(true)
+}
+
+/// Says what breaks the house rules.
+fn findings(root: &Path) -> Result<bool> {
+    let found = tidy::check(root)?;
+    for finding in &found {
+        println!("{finding}");
+    }
+    println!("{} findings", found.len());
+    Ok(found.is_empty())
 }
 
 fn wait(work: impl Future<Output = Result<bool>>) -> Result<bool> {

@@ -110,6 +110,7 @@ const RIG: &[&str] = &[
     "hil-kernel",
     "hil-powercut",
     "hil-network",
+    "hil-trials",
     "hil-firmware",
     "hil-xtask",
 ];
