@@ -24,7 +24,7 @@ const DISK_BYTES: usize = 96 * 1024 * 1024;
 /// How long the store trades before it is measured or cut.
 const TRADE: Duration = Duration::from_secs(40);
 /// How long anything may take that an emulated machine does.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// The trials.
 pub fn suite() -> Suite {

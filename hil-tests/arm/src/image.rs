@@ -190,7 +190,8 @@ fn set_up(tree: &Path, _modules: &Path, extra: &[(&str, String)]) -> Result<()> 
     }
     put("etc/machine-id", "5e1f0a1d5e1f0a1d5e1f0a1d5e1f0a1d\n")?;
     put("etc/hostname", "store\n")?;
-    put("etc/fstab", "/dev/vdb /var/lib/steelyard ext4 defaults 0 2\n")?;
+    // An emulated core on a busy machine may need minutes until udev has seen the disk.
+    put("etc/fstab", "/dev/vdb /var/lib/steelyard ext4 defaults,x-systemd.device-timeout=900 0 0\n")?;
     put("var/lib/steelyard/.keep", "")?;
     put("etc/systemd/system/hil-network.service", NETWORK)?;
     put("etc/systemd/system/hil-tills.socket", TILLS_SOCKET)?;

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long the machine may take until its control channel answers: an emulated core on a busy machine.
-const BOOT_LIMIT: Duration = Duration::from_secs(420);
+const BOOT_LIMIT: Duration = Duration::from_secs(900);
 /// How long one command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
@@ -64,7 +64,7 @@ impl Machine {
             "none",
         ]);
         command.args(["-no-reboot", "-kernel"]).arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
-        command.args(["-append", "console=ttyAMA0 net.ifnames=0 panic=-1 systemd.show_status=1"]);
+        command.args(["-append", "console=ttyAMA0 net.ifnames=0 panic=-1 systemd.show_status=1 systemd.default_timeout_start_sec=900"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         command
             .arg("-drive")
