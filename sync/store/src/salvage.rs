@@ -126,7 +126,10 @@ impl Copy {
         schema::create(&conn, config.owner)?;
         schema::put_meta(&conn, "reopen", b"salvage")?;
         let mut core = Core::new(conn, config.owner, config.software.clone())?;
-        match schema::connect_read_only(evidence).and_then(|old| self.logs(&old, &mut core)) {
+        // SQLite would remove the write-ahead log of an empty file, even when it only reads.
+        let empty = std::fs::metadata(evidence).is_ok_and(|file| file.len() == 0);
+        let old = if empty { None } else { Some(schema::connect_read_only(evidence)) };
+        match old.map_or(Ok(()), |old| old.and_then(|old| self.logs(&old, &mut core))) {
             Ok(()) => {}
             Err(error) if core.failure.is_some() => return Err(error),
             Err(error) => self.note(format!("the file cannot be read: {error}")),
