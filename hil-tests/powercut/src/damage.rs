@@ -243,7 +243,7 @@ fn check(base: &Base, folder: &Path, file: &str) -> Result<End> {
                 }
             }
         }
-        name => ledger(base, folder, name),
+        name => ledger(base, folder, (name, file)),
     }
 }
 
@@ -268,13 +268,14 @@ fn named(path: &Path, expected: &Tables) -> Result<End> {
     Ok(if other.is_empty() { End::Same } else { End::Local })
 }
 
-fn ledger(base: &Base, folder: &Path, name: &'static str) -> Result<End> {
+fn ledger(base: &Base, folder: &Path, (name, file): (&'static str, &str)) -> Result<End> {
     let path = folder.join(name);
     let expected = base.ledgers.get(name).context("a base")?;
     let (ledger, report) =
         Ledger::open_as(config(folder, name), between(), identity(9)).context("it does not start")?;
     let end = if let Some(salvage) = &report.salvaged {
         ensure!(salvage.evidence.exists() && !salvage.lost_hint.is_empty(), "{salvage:?}");
+        kept_as_found(base, name, file, &salvage.evidence)?;
         // Of truncated records only a checkpoint tells what they were. Where that is gone, both say so.
         let unsaid =
             |problem: &&Problem| problem.name != "checkpoint" || !salvage.lost_hint.contains(&problem.detail);
@@ -306,6 +307,17 @@ fn ledger(base: &Base, folder: &Path, name: &'static str) -> Result<End> {
         Err(_) if end == End::Named => Ok(end),
         Err(error) => Err(error).context("the next fact"),
     }
+}
+
+/// The log of a ledger that was set aside is beside it, unless SQLite had moved it into the file before.
+fn kept_as_found(base: &Base, name: &str, file: &str, evidence: &Path) -> Result<()> {
+    let log = base.files.get(&format!("{name}-wal")).filter(|log| !log.is_empty() && file == name);
+    let (Some(log), 0) = (log, std::fs::metadata(evidence)?.len()) else { return Ok(()) };
+    let mut beside = evidence.as_os_str().to_owned();
+    beside.push("-wal");
+    let kept = std::fs::read(beside).context("the log of an emptied ledger")?;
+    ensure!(kept == **log, "the log of an emptied ledger is another one");
+    Ok(())
 }
 
 /// HQ's file is whole and lacks an end.

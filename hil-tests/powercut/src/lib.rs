@@ -8,6 +8,7 @@
 //! Contract
 //! * A state is a function of the recorded run and of (operations carried out, rule, kind, seed). The run itself differs from
 //!   one recording to the next (SQLite's salts, threads), so a failing one is kept with its states.
+//! * [`replay`] makes a kept state again out of the evidence folder alone.
 //! * Where a state breaks a promise the trial fails; that it would notice is shown by runs with planted mistakes.
 
 mod acks;
@@ -21,4 +22,4 @@ mod trace;
 mod trials;
 pub mod writer;
 
-pub use trials::suite;
+pub use trials::{replay, suite};

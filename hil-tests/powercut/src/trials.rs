@@ -1,7 +1,8 @@
 //! The trials.
 
-use crate::campaign::{self, Plan, Tally};
+use crate::campaign::{self, Cut, Plan, Violation};
 use crate::damage::{self, Base, Case};
+use crate::disk::{Kind, Rule};
 use crate::trace::{self, Trace};
 use crate::writer::SCENARIOS;
 use anyhow::{Context, Result, bail, ensure};
@@ -52,8 +53,14 @@ pub(crate) fn in_memory() -> Result<tempfile::TempDir> {
     Ok(if shm.is_dir() { builder.tempdir_in(shm)? } else { builder.tempdir()? })
 }
 
+/// A run, and the folder that it ran in, whose name is in the trace.
+struct Recorded {
+    trace: Trace,
+    folder: String,
+}
+
 /// Records a scenario; the trace is left in `evidence`.
-fn record(writer: &Path, scenario: &str, evidence: &Path) -> Result<Trace> {
+fn record(writer: &Path, scenario: &str, evidence: &Path) -> Result<Recorded> {
     let home = in_memory()?;
     // The name that the kernel gives it, which is the one in the trace.
     let folder = home.path().canonicalize()?;
@@ -63,7 +70,8 @@ fn record(writer: &Path, scenario: &str, evidence: &Path) -> Result<Trace> {
     let before = trace::files(&folder)?;
     let to = evidence.join(format!("{scenario}.trace"));
     trace::record(writer, &["run", scenario, text], &to)?;
-    Trace::read(&to, text, before).with_context(|| format!("{} in {}", scenario, to.display()))
+    let trace = Trace::read(&to, text, before).with_context(|| format!("{scenario} in {}", to.display()))?;
+    Ok(Recorded { trace, folder: text.to_owned() })
 }
 
 fn writer(bench: &Bench<'_>) -> Result<PathBuf> {
@@ -90,9 +98,9 @@ fn cuts(bench: &Bench<'_>) -> Result<Verdict> {
     let place = in_memory()?;
     let (mut states, mut slowest, mut seen, mut broken) = (0, Duration::ZERO, Vec::new(), String::new());
     for scenario in SCENARIOS {
-        let trace = record(&writer, scenario, &bench.folder)?;
+        let run = record(&writer, scenario, &bench.folder)?;
         let begun = std::time::Instant::now();
-        let tally = campaign::run(&trace, scenario, plan(scenario), place.path())?;
+        let tally = campaign::run(&run.trace, scenario, plan(scenario), place.path())?;
         states += tally.states;
         slowest = slowest.max(tally.slowest);
         seen.push(format!(
@@ -102,7 +110,7 @@ fn cuts(bench: &Bench<'_>) -> Result<Verdict> {
             begun.elapsed().as_secs_f64()
         ));
         if tally.violation_count > 0 {
-            keep(&trace, scenario, &tally, &bench.folder)?;
+            keep(&run, scenario, &tally.violations, &bench.folder)?;
             let first = tally.violations.first().map_or("", |violation| violation.why.as_str());
             broken.push_str(&format!("{scenario}: {} states, the first: {first}; ", tally.violation_count));
         } else {
@@ -119,22 +127,44 @@ fn cuts(bench: &Bench<'_>) -> Result<Verdict> {
     )))
 }
 
-/// Leaves what is needed to look at states that do not hold.
-fn keep(trace: &Trace, scenario: &str, tally: &Tally, folder: &Path) -> Result<()> {
-    let mut text = String::new();
-    for (number, violation) in tally.violations.iter().enumerate() {
+/// Leaves what is needed to look at states that do not hold, and to make them again ([`replay`]).
+fn keep(run: &Recorded, scenario: &str, violations: &[Violation], folder: &Path) -> Result<()> {
+    campaign::lay(&folder.join(format!("{scenario}-before")), &run.trace.before.iter().cloned().collect())?;
+    let (mut text, mut states) = (String::new(), format!("{}\n", run.folder));
+    for (number, violation) in violations.iter().enumerate() {
         let name = format!("{scenario}-state-{number}");
         campaign::lay(&folder.join(&name), &violation.files)?;
-        let around = trace.ops.len().min(violation.cut.after);
-        let last = trace.ops.get(around.saturating_sub(6)..around).unwrap_or_default();
-        text.push_str(&format!("{name}: {:?}\n  {}\n  last operations:\n", violation.cut, violation.why));
+        let Cut { after, rule, kind, seed } = violation.cut;
+        states.push_str(&format!("{after} {rule:?} {kind:?} {seed}\n"));
+        let last = run.trace.ops.get(after.saturating_sub(6)..after).unwrap_or_default();
+        text.push_str(&format!(
+            "{name}: after {after} operations, {rule:?}, {kind:?}, seed {seed}\n  {}\n  last operations:\n",
+            violation.why
+        ));
         for op in last {
             let op: String = format!("{op:?}").chars().take(160).collect();
             text.push_str(&format!("    {op}\n"));
         }
     }
     std::fs::write(folder.join(format!("{scenario}-violations.txt")), text)?;
+    std::fs::write(folder.join(format!("{scenario}-states.txt")), states)?;
     Ok(())
+}
+
+/// Makes state `number` of a failed run again out of what the run left in `evidence`, and checks it in the folder
+/// `again` there; an error says what does not hold.
+pub fn replay(evidence: &Path, scenario: &str, number: usize) -> Result<()> {
+    let file = |name: &str| evidence.join(format!("{scenario}{name}"));
+    let states = std::fs::read_to_string(file("-states.txt")).context("the list of states")?;
+    let mut lines = states.lines();
+    let folder = lines.next().context("the folder of the run")?;
+    let words: Vec<&str> = lines.nth(number).context("no such state")?.split_whitespace().collect();
+    let [after, rule, kind, seed] = words[..] else { bail!("a state is four words") };
+    let rule = if rule == "Strict" { Rule::Strict } else { Rule::Journal };
+    let kind = Kind::ALL.into_iter().find(|known| format!("{known:?}") == kind).context("a kind")?;
+    let cut = Cut { after: after.parse()?, rule, kind, seed: seed.parse()? };
+    let trace = Trace::read(&file(".trace"), folder, trace::files(&file("-before"))?)?;
+    campaign::again(&trace, scenario, cut, &evidence.join("again"))
 }
 
 /// Runs with mistakes that a store could make. Each must be found.
@@ -142,8 +172,8 @@ fn planted(bench: &Bench<'_>) -> Result<Verdict> {
     if let Some(why) = trace::unable() {
         return Ok(Verdict::Skipped(why));
     }
-    let trace = record(&writer(bench)?, "trade", &bench.folder)?;
-    std::fs::remove_file(bench.folder.join("trade.trace"))?;
+    let run = record(&writer(bench)?, "trade", &bench.folder)?;
+    let trace = run.trace.clone();
     let place = in_memory()?;
     let plan = Plan { further: 1, every: 7, enough: 20, ..plan("trade") };
     let mistakes: [(&str, Trace); 5] = [
@@ -163,8 +193,12 @@ fn planted(bench: &Bench<'_>) -> Result<Verdict> {
         // And the same state can be made again by its name.
         let again = campaign::again(&trace, "trade", violation.cut, &place.path().join("again"));
         ensure!(again.is_err(), "'{mistake}': the state {:?} cannot be made again", violation.cut);
+        // Where nothing was planted the same state holds: here by way of the files that a failed run leaves.
+        keep(&run, "trade", &tally.violations, &bench.folder)?;
+        replay(&bench.folder, "trade", 0).with_context(|| format!("without '{mistake}'"))?;
         found.push(format!("{mistake}: {} of {}", tally.violation_count, tally.states));
     }
+    std::fs::remove_file(bench.folder.join("trade.trace"))?;
     Ok(Verdict::Passed(found.join("; ")))
 }
 
