@@ -59,8 +59,9 @@ pub(crate) struct Shop {
 /// Starts mosquitto on every address of where `command` runs.
 pub(crate) fn broker(command: Command, folder: &Path, port: u16) -> Result<Process> {
     let config = folder.join("mosquitto.conf");
+    // Root of a user namespace cannot become another user; the folder is private to whoever runs this.
     let text = format!(
-        "listener {port} 0.0.0.0\nallow_anonymous true\npersistence false\nlog_dest stderr\nlog_type error\nlog_type warning\n\
+        "user root\nlistener {port} 0.0.0.0\nallow_anonymous true\npersistence false\nlog_dest stderr\nlog_type error\nlog_type warning\n\
          log_type notice\nmax_queued_messages 1000\nmessage_size_limit 1048576\n"
     );
     std::fs::write(&config, text)?;

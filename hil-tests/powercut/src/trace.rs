@@ -391,3 +391,46 @@ fn unescape(text: &str) -> Result<Vec<u8>> {
     }
     Ok(plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> String {
+        text.bytes().map(|byte| format!("\\x{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn calls_count_from_when_they_return_and_positions_are_followed() {
+        let (path, other, folder) = (hex("/d/a"), hex("/d/b"), hex("/d"));
+        let text = format!(
+            "7  openat(AT_FDCWD<{folder}>, \"{path}\", O_RDWR|O_CREAT|O_CLOEXEC, 0644) = 4<{path}>\n\
+             7  lseek(4<{path}>, 8, SEEK_SET) = 8\n\
+             7  write(4<{path}>, \"\\x41\\x42\\x43\", 3) = 2\n\
+             8  write(4<{path}>, \"\\x44\", 1 <unfinished ...>\n\
+             7  fsync(3<{folder}>) = 0\n\
+             8  <... write resumed>) = 1\n\
+             7  pwrite64(4<{path}>, \"\\x45\", 1, 100) = -1 ENOSPC (No space left on device)\n\
+             7  fdatasync(4<{path}>) = 0\n\
+             7  rename(\"{path}\", \"{other}\") = 0\n\
+             7  write(1<pipe:[5]>, \"{}\", 11) = 11\n",
+            hex("samples 20\n")
+        );
+        let trace = Trace::parse(&text, "/d", Vec::new()).unwrap();
+        let write = |at, bytes: &[u8]| Op::Write { file: 0, at, bytes: bytes.into() };
+        let expected = [
+            Op::Entry(Entry::Create("a".into(), 0)),
+            write(8, b"AB"),
+            Op::SyncFolder,
+            write(10, b"D"),
+            Op::Sync { file: 0 },
+            Op::Entry(Entry::Rename("a".into(), "b".into(), 0)),
+            Op::Ack(Ack::Samples(20)),
+        ];
+        assert_eq!(trace.ops, expected);
+        let unknown = format!("7  mkdirat(AT_FDCWD<{folder}>, \"{path}\", 0755) = 0\n");
+        assert!(Trace::parse(&unknown, "/d", Vec::new()).is_err());
+        let cut = format!("7  write(4<{path}>, \"\\x41\"..., 9) = 9\n");
+        assert!(Trace::parse(&cut, "/d", vec![("a".into(), Arc::default())]).is_err());
+    }
+}
