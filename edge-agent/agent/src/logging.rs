@@ -1,7 +1,9 @@
 //! Log lines on stderr, level by `EDGE_LOG` (default `info`), and a bound for lines that a broken device could repeat.
 
 use std::collections::BTreeMap;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Variable with the filter, such as `info,edge_agent::devices=debug`.
 pub const FILTER_VARIABLE: &str = "EDGE_LOG";
@@ -12,12 +14,10 @@ const SOURCES_MAX: usize = 2_048;
 
 /// Starts the subscriber; a second call does nothing.
 pub fn start() {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .try_init();
+    let asked = std::env::var(FILTER_VARIABLE).ok().and_then(|text| text.parse().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let started = tracing_subscriber::registry().with(lines).with(filter).try_init();
     if started.is_err() {
         tracing::debug!("logging was started before");
     }

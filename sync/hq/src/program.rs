@@ -12,6 +12,9 @@ use std::time::Duration;
 use sync_core::SenderConfig;
 use sync_mqtt::Backoff;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// HQ endpoint of Steelyard: settles stores over MQTT into one ledger.
 #[derive(Parser)]
@@ -125,13 +128,10 @@ pub fn command() -> clap::Command {
 #[tokio::main]
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,rumqttc=error")),
-        )
-        .with_writer(std::io::stderr)
-        .init();
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    let usual = || Targets::new().with_default(LevelFilter::INFO).with_target("rumqttc", LevelFilter::ERROR);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(asked.unwrap_or_else(usual)).init();
     let done = match cli.command {
         Verb::Run(args) => run(args).await,
         Verb::Ca(verb) => ca::run(verb),

@@ -27,14 +27,17 @@ use drv_protocol::gicisky::{Ink, Model, Planes};
 use drv_protocol::{Grams, MilliCelsius};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 const USAGE: &str = "usage: drv-probe --config FILE [--profiles FOLDER]";
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::ERROR));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(filter).init();
     let Some((config, folder)) = arguments() else {
         tracing::error!("{USAGE}");
         return ExitCode::from(2);

@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use sync_model::{DeviceClass, DeviceId, DeviceLost, DeviceSeen, Fact, Text};
 
+/// Facts of presence on their way to the ledger at the same time. An adapter that is missing makes thousands of tags lost at
+/// once; they must not fill the queue that tills wait in.
+const PENDING_MAX: usize = 16;
 /// Least time between two presence facts of one device.
 pub(super) const PERIOD_MS: u64 = 5_000;
 
@@ -22,6 +25,8 @@ struct Entry {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Presence {
     devices: BTreeMap<DeviceId, Entry>,
+    /// How many entries are pending.
+    pending: usize,
 }
 
 impl Presence {
@@ -38,16 +43,20 @@ impl Presence {
         }
     }
 
-    /// Facts that are due. Each must be answered with [`Presence::written`].
+    /// Facts that are due, as many as may be on their way. Each must be answered with [`Presence::written`].
     pub(super) fn due(&mut self, now_ms: u64) -> Vec<(DeviceId, bool, Fact)> {
         let mut due = Vec::new();
         for (device, entry) in &mut self.devices {
+            if self.pending >= PENDING_MAX {
+                break;
+            }
             let Some((present, reason)) = &entry.current else { continue };
             let rested = entry.written_ms.is_none_or(|at| now_ms.saturating_sub(at) >= PERIOD_MS);
             if entry.pending || !rested || entry.durable == Some(*present) {
                 continue;
             }
             entry.pending = true;
+            self.pending += 1;
             let (device, class) = (device.clone(), entry.class);
             let fact = if *present {
                 Fact::from(DeviceSeen { device: device.clone(), class, identity: Text::lossy(reason) })
@@ -62,7 +71,7 @@ impl Presence {
     /// The fact is durable, or was not written and will be due again.
     pub(super) fn written(&mut self, device: &DeviceId, present: bool, ok: bool, now_ms: u64) {
         if let Some(entry) = self.devices.get_mut(device) {
-            entry.pending = false;
+            self.pending -= usize::from(std::mem::take(&mut entry.pending));
             entry.written_ms = Some(now_ms);
             if ok {
                 entry.durable = Some(present);
@@ -74,6 +83,26 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_that_are_lost_at_once_are_written_a_few_at_a_time() {
+        let mut presence = Presence::default();
+        for number in 0..100 {
+            let device = DeviceId::new(&format!("tag-{number}")).unwrap();
+            presence.add(device.clone(), DeviceClass::Tag, None);
+            presence.set(&device, false, "no adapter");
+        }
+        let mut told = Vec::new();
+        for round in 0..100 {
+            let due = presence.due(round);
+            assert!(due.len() <= PENDING_MAX && presence.due(round).is_empty());
+            due.iter().for_each(|(device, present, _)| presence.written(device, *present, true, round));
+            told.extend(due.into_iter().map(|(device, ..)| device));
+        }
+        told.sort();
+        told.dedup();
+        assert_eq!(told.len(), 100);
+    }
 
     #[test]
     fn only_changes_become_facts_and_flapping_is_bounded() {
