@@ -7,7 +7,7 @@ use edge_api::{Client, Status};
 use edge_update::bundle::Here;
 use edge_update::gate::Health;
 use edge_update::{ARCHITECTURE, Bundle, Gate, System, UpdateError, keys};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +16,10 @@ use std::time::Duration;
 const PACKAGE: &str = "steelyard";
 /// Where SQLite keeps the schema's number in a ledger: 4 bytes.
 const SCHEMA_AT: u64 = 60;
+/// Largest bundle; a package of ours has a few megabytes.
+const BUNDLE_MAX: u64 = 256 << 20;
+/// Largest file of keys.
+const KEYS_MAX: u64 = 1 << 20;
 
 /// Checks, installs, watches. The reasons go to standard error.
 pub(crate) fn run(socket: PathBuf, arguments: &UpdateArguments) -> Exit {
@@ -33,13 +37,13 @@ pub(crate) fn run(socket: PathBuf, arguments: &UpdateArguments) -> Exit {
 
 fn update(socket: PathBuf, arguments: &UpdateArguments) -> Result<String, (Exit, String)> {
     let file = arguments.file.display();
-    let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| (Exit::Error, format!("{}: {error}", path.display())))
+    let read = |path: &Path, most: u64| {
+        bounded(path, most).map_err(|error| (Exit::Error, format!("{}: {error}", path.display())))
     };
-    let text = String::from_utf8_lossy(&read(&arguments.keys)?).into_owned();
+    let text = String::from_utf8_lossy(&read(&arguments.keys, KEYS_MAX)?).into_owned();
     let keys = keys::parse(&arguments.keys.display().to_string(), &text)
         .map_err(|error| (Exit::Error, error.to_string()))?;
-    let bytes = read(&arguments.file)?;
+    let bytes = read(&arguments.file, BUNDLE_MAX)?;
     let version = installed().map_err(|error| (Exit::Error, error))?;
     let here = Here { package: PACKAGE, version: &version, architecture: ARCHITECTURE };
     let bundle =
@@ -66,6 +70,42 @@ fn update(socket: PathBuf, arguments: &UpdateArguments) -> Result<String, (Exit,
         Err(error @ UpdateError::Untouched(_)) => Err((Exit::Conflict, format!("{file}: {error}"))),
         Err(error) => Err((Exit::Error, format!("{file}: {error}"))),
     }
+}
+
+/// A file of at most `most` bytes.
+fn bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= most => Ok(bytes),
+        _ => Err(format!("expected at most {most} bytes, found more")),
+    }
+}
+
+/// The schema of a ledger; `None`: there is no ledger.
+fn schema(ledger: &Path) -> Result<Option<i64>, String> {
+    let said = |error: std::io::Error| format!("{}: {error}", ledger.display());
+    let mut file = match std::fs::File::open(ledger) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(said)?,
+    };
+    let mut bytes = [0; 4];
+    file.seek(SeekFrom::Start(SCHEMA_AT)).map_err(said)?;
+    file.read_exact(&mut bytes).map_err(said)?;
+    Ok(Some(u32::from_be_bytes(bytes).into()))
+}
+
+/// The programs of the hooks folder in the order of their names; none where there is no folder.
+fn hooks(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut hooks = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    hooks.retain(|path| path.is_file());
+    hooks.sort();
+    Ok(hooks)
 }
 
 /// A folder that only we can write to: what lies there is installed as root, so the daemon's own user must not reach it.
@@ -135,13 +175,8 @@ impl System for Machine {
     }
 
     fn hook(&mut self, stage: &str) -> Result<(), String> {
-        let Ok(entries) = std::fs::read_dir(&self.hooks) else { return Ok(()) };
-        let mut hooks: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
-        hooks.sort();
-        hooks
-            .iter()
-            .filter(|path| path.is_file())
-            .try_for_each(|path| said(Command::new(path).arg(stage)).map(drop))
+        let hooks = hooks(&self.hooks).map_err(|error| format!("{}: {error}", self.hooks.display()))?;
+        hooks.iter().try_for_each(|path| said(Command::new(path).arg(stage)).map(drop))
     }
 
     fn health(&mut self) -> Result<Health, String> {
@@ -150,12 +185,8 @@ impl System for Machine {
         Ok(Health { software: status.software, uptime_s: status.uptime_s })
     }
 
-    fn schema(&mut self) -> Option<i64> {
-        let mut file = std::fs::File::open(&self.ledger).ok()?;
-        let mut bytes = [0; 4];
-        file.seek(SeekFrom::Start(SCHEMA_AT)).ok()?;
-        file.read_exact(&mut bytes).ok()?;
-        Some(u32::from_be_bytes(bytes).into())
+    fn schema(&mut self) -> Result<Option<i64>, String> {
+        schema(&self.ledger)
     }
 
     fn pause(&mut self, time: Duration) {
@@ -164,5 +195,28 @@ impl System for Machine {
 
     fn say(&mut self, text: &str) {
         complain(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_counts_as_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, steps) = (folder.path().join("ledger.db"), folder.path().join("hooks"));
+        assert_eq!(schema(&ledger), Ok(None));
+        std::fs::write(&ledger, [0; 62]).unwrap();
+        assert!(schema(&ledger).unwrap_err().contains("ledger.db"), "cut short");
+        std::fs::write(&ledger, [[0; 63].as_slice(), &[6, 0]].concat()).unwrap();
+        assert_eq!(schema(&ledger), Ok(Some(6)));
+        assert!(hooks(&steps).unwrap().is_empty());
+        std::fs::create_dir(&steps).unwrap();
+        ["20-b", "10-a"].iter().for_each(|name| std::fs::write(steps.join(name), "").unwrap());
+        assert_eq!(hooks(&steps).unwrap(), [steps.join("10-a"), steps.join("20-b")]);
+        assert!(hooks(&ledger).is_err(), "a file is no folder");
+        assert_eq!(bounded(&ledger, 65).unwrap().len(), 65);
+        assert!(bounded(&ledger, 64).unwrap_err().contains("at most 64 bytes"));
     }
 }

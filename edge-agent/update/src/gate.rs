@@ -29,8 +29,8 @@ pub trait System {
     fn hook(&mut self, stage: &str) -> Result<(), String>;
     /// Asks the daemon.
     fn health(&mut self) -> Result<Health, String>;
-    /// Schema of the ledger that is there; `None`: there is none.
-    fn schema(&mut self) -> Option<i64>;
+    /// Schema of the ledger that is there; `None`: there is none. One that cannot be read is an error: it may be an old one.
+    fn schema(&mut self) -> Result<Option<i64>, String>;
     /// Lets time pass.
     fn pause(&mut self, time: Duration);
     /// Tells a person how far it is.
@@ -90,7 +90,7 @@ impl Gate {
     /// Installs a checked bundle, watches, and goes back by itself.
     pub fn install(&self, bundle: &Bundle<'_>, system: &mut impl System) -> Result<Done, UpdateError> {
         let untouched = |what: String| UpdateError::Untouched(what);
-        let schema = system.schema();
+        let schema = system.schema().map_err(|error| untouched(format!("the ledger's schema: {error}")))?;
         if let Some(found) = schema.filter(|found| *found < bundle.manifest.schema)
             && !self.one_way
         {
@@ -197,7 +197,7 @@ mod tests {
         new: &'static str,
         hook: Option<&'static str>,
         calls: Vec<String>,
-        schema: Option<i64>,
+        schema: Result<Option<i64>, String>,
     }
 
     impl System for Fake {
@@ -228,8 +228,8 @@ mod tests {
             let software = if self.new == "impostor" { "0.1.0".to_owned() } else { self.runs.clone() };
             Ok(Health { software: format!("edge-agent {software}"), uptime_s: self.uptime_s })
         }
-        fn schema(&mut self) -> Option<i64> {
-            self.schema
+        fn schema(&mut self) -> Result<Option<i64>, String> {
+            self.schema.clone()
         }
         fn pause(&mut self, time: Duration) {
             self.uptime_s += time.as_secs();
@@ -242,9 +242,18 @@ mod tests {
         hook: Option<&'static str>,
         schema: i64,
     ) -> (Result<Done, UpdateError>, Fake) {
+        beside(Ok(Some(6)), new, hook, schema)
+    }
+
+    fn beside(
+        ledger: Result<Option<i64>, String>,
+        new: &'static str,
+        hook: Option<&'static str>,
+        schema: i64,
+    ) -> (Result<Done, UpdateError>, Fake) {
         let folder = tempfile::tempdir().unwrap();
         let mut fake =
-            Fake { runs: "0.1.0".into(), uptime_s: 50, new, hook, calls: Vec::new(), schema: Some(6) };
+            Fake { runs: "0.1.0".into(), uptime_s: 50, new, hook, calls: Vec::new(), schema: ledger };
         let gate = Gate {
             folder: folder.path().join("updates"),
             patience: Duration::from_secs(10),
@@ -285,6 +294,10 @@ mod tests {
         assert!(matches!(done, Err(UpdateError::Untouched(_))) && fake.runs == "0.1.0");
         let (done, fake) = try_it("well", None, 7);
         assert!(done.unwrap_err().to_string().contains("--one-way") && fake.calls.is_empty());
+        let (done, fake) = beside(Err("permission denied".into()), "well", None, 7);
+        assert!(done.unwrap_err().to_string().contains("schema: permission denied") && fake.calls.is_empty());
+        let (done, _) = beside(Ok(None), "well", None, 7);
+        assert!(done.is_ok(), "no ledger, nothing to come back to");
         let (done, _) = try_it("stuck", None, 6);
         assert!(done.unwrap_err().to_string().contains("By hand: STEELYARD_ALLOW_DOWNGRADE=1 dpkg -i"));
     }

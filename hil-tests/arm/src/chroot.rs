@@ -1,8 +1,8 @@
 //! A Debian of its own in a folder: made once with mmdebstrap, copied for every trial.
 
 use anyhow::{Context, Result, bail};
-use hil_release::run;
 use hil_rig::processes::{Process, find_program};
+use hil_rig::run;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -8,7 +8,7 @@
 use crate::cpio::Cpio;
 use anyhow::{Context, Result, ensure};
 use hil_release::foreign::Foreign;
-use hil_release::run;
+use hil_rig::run;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;

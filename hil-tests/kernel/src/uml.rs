@@ -6,8 +6,9 @@
 //!   only this rig needs. Source and objects are removed after; a build that was broken off is begun again.
 //! * Every option of the fragment that the source did not take is an error: a kernel without a driver would skip its trial.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use hil_rig::processes::find_program;
+use hil_rig::run::{install, run};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -93,18 +94,6 @@ fn hash() -> String {
     format!("{hash:016x}")
 }
 
-fn install(packages: &[&str]) -> Result<()> {
-    if packages.is_empty() {
-        return Ok(());
-    }
-    let sudo = if rustix::process::geteuid().is_root() { "" } else { "sudo -n " };
-    let get = format!("{sudo}env DEBIAN_FRONTEND=noninteractive apt-get");
-    let line = format!("{get} update && {get} install -y --no-install-recommends {}", packages.join(" "));
-    run(Command::new("sh").args(["-c", &line])).with_context(|| {
-        format!("missing: {}. Run this one line as root and try again:\n  {line}", packages.join(", "))
-    })
-}
-
 fn build(folder: &Path) -> Result<PathBuf> {
     let absent: Vec<&str> = BUILD.into_iter().filter(|package| installed(package).is_none()).collect();
     install(&absent)?;
@@ -156,16 +145,6 @@ fn installed(package: &str) -> Option<String> {
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.strip_prefix("installed ").map(str::to_owned)
-}
-
-/// Runs a tool. What it says goes to standard error: standard output may belong to a JSON line.
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
-    let status = status.with_context(|| format!("{command:?} does not start"))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 //! Honest limits: the program is linked a second time with its symbols, which are not counted; code that was inlined counts for
 //! the crate that it was inlined into, and a generic function for the crate that its name begins with.
 
-use crate::run;
 use crate::toolchain::Toolchain;
 use anyhow::{Result, ensure};
+use hil_rig::run;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

@@ -1,11 +1,12 @@
 //! `cargo xtask cross`: builds the gateway's program, checks what came out, and compares two clean builds.
 
+use crate::bloat;
 use crate::elf::Elf;
 use crate::target::Target;
 use crate::toolchain::Toolchain;
-use crate::{bloat, run};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use hil_rig::run;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -8,11 +8,11 @@
 //! read lies where Debian 12 looks for it.
 
 use crate::cross::{self, Built};
-use crate::run;
 use crate::target::Target;
 use crate::toolchain::{EPOCH, Toolchain};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use hil_rig::run;
 use serde_json::json;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What a program file says of itself, as binutils reads it: a reader that is not ours judges what we built.
 
-use crate::run;
 use anyhow::{Context, Result};
+use hil_rig::run;
 use std::path::Path;
 use std::process::Command;
 

@@ -3,8 +3,8 @@
 //! apt is given a state of its own for the other architecture, so that nothing of the machine's set-up changes: adding an
 //! architecture to dpkg makes every later `apt-get update` fetch, and possibly fail on, indexes that nobody else needs.
 
-use crate::run;
 use anyhow::{Context, Result, ensure};
+use hil_rig::run;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

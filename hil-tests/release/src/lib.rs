@@ -9,7 +9,6 @@
 //! * [`foreign`] — packages of another architecture, unpacked into the cache folder
 //! * [`bloat`] — which crate takes how much
 //! * [`sign`] — signed updates
-//! * [`run`] — child processes with their output where it belongs
 //!
 //! Contract: what is built lies under `target/`; what is installed lies in the cache folder, or is a package of the
 //! distribution. Nothing of the machine's set-up is changed beyond that: no foreign architecture is added to dpkg.
@@ -24,7 +23,6 @@ pub mod cross;
 pub mod deb;
 pub mod elf;
 pub mod foreign;
-pub mod run;
 pub mod sign;
 pub mod target;
 pub mod toolchain;

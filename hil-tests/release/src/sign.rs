@@ -1,10 +1,10 @@
 //! `cargo xtask sign-update`: a package becomes a signed update.
 
-use crate::run;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ed25519_dalek::SigningKey;
 use edge_update::{bundle, keys};
+use hil_rig::run;
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt;

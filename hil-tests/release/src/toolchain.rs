@@ -7,11 +7,11 @@
 //!   same build.
 
 use crate::foreign::Foreign;
-use crate::run;
 use crate::target::Target;
 use anyhow::{Context, Result, bail, ensure};
 use hil_rig::processes::find_program;
 use hil_rig::python::Venv;
+use hil_rig::run;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -13,6 +13,7 @@
 //! * [`fleet`] — many simulated devices: buses behind ports and pseudo-terminals, scales
 //! * [`clock`] — the clock of all simulated devices
 //! * [`pty`] — serial far ends on pseudo-terminals
+//! * [`run`] — programs that run to their end, and the distribution's packages
 //! * [`python`] — a private Python environment with pymodbus and BlueZoo
 //!
 //! Contract: everything a part starts ends when its handle is dropped; files go only where the caller says. Waiting means
@@ -30,6 +31,7 @@ pub mod processes;
 pub mod proxy;
 pub mod pty;
 pub mod python;
+pub mod run;
 
 /// What goes wrong in the rig itself, as opposed to in what it tests.
 #[derive(Debug, thiserror::Error)]

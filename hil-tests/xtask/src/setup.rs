@@ -6,6 +6,7 @@
 //! Contract: nothing is installed into the checkout; a second call finds everything and does nothing.
 
 use anyhow::{Context, Result, bail};
+use hil_rig::run::{install, run};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -78,28 +79,13 @@ pub fn packages() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let line = install_line(&missing, "");
-    let installed = if rustix::process::geteuid().is_root() {
-        run(Command::new("sh").args(["-c", &line]))
-    } else if quiet("sudo", &["-n", "true"]) {
-        run(Command::new("sh").args(["-c", &install_line(&missing, "sudo -n ")]))
-    } else {
-        Err(anyhow::anyhow!("neither root nor passwordless sudo"))
-    };
+    let installed = install(&missing);
     let missing = absent();
     if missing.is_empty() {
         return Ok(());
     }
-    let why = installed
-        .err()
-        .map_or_else(|| "the installation changed nothing".into(), |error| format!("{error:#}"));
-    bail!("missing: {} ({why}). Run this one line as root and try again:\n  {line}", missing.join(", "))
-}
-
-/// The one line that installs Debian packages.
-fn install_line(packages: &[&str], before: &str) -> String {
-    let get = format!("{before}env DEBIAN_FRONTEND=noninteractive apt-get");
-    format!("{get} update && {get} install -y --no-install-recommends {}", packages.join(" "))
+    installed?;
+    bail!("still missing after their installation: {}", missing.join(", "))
 }
 
 /// cargo-deny from the path or the cache, built into the cache when it is nowhere.
@@ -136,32 +122,4 @@ fn quiet(program: &str, args: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
-}
-
-/// Runs an installer. Its output goes to standard error: standard output may belong to a JSON line.
-fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .status()
-        .with_context(|| format!("{command:?} does not start"))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::install_line;
-
-    #[test]
-    fn one_line_installs_without_questions() {
-        let line = install_line(&["mosquitto", "dbus"], "sudo -n ");
-        assert!(
-            !line.contains('\n') && line.ends_with("install -y --no-install-recommends mosquitto dbus"),
-            "{line}"
-        );
-        assert_eq!(line.matches("sudo -n env DEBIAN_FRONTEND=noninteractive apt-get").count(), 2);
-    }
 }

@@ -1,4 +1,4 @@
-//! Child processes. What an installer or compiler says goes to standard error: standard output may belong to a JSON line.
+//! Programs that run to their end, and the distribution's packages. What an installer or compiler says goes to standard error: standard output may belong to a JSON line.
 
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -45,13 +45,42 @@ fn shown(command: &Command) -> String {
 
 /// Installs the distribution's packages: as root, or where sudo asks nothing; otherwise the error is the line to run.
 pub fn install(packages: &[&str]) -> Result<()> {
-    let line = |before: &str| {
-        let get = format!("{before}env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600");
-        format!("{get} update && {get} install -y --no-install-recommends {}", packages.join(" "))
-    };
-    let root = output(Command::new("id").arg("-u"))?.trim() == "0";
-    let before = if root { "" } else { "sudo -n " };
-    run(Command::new("sh").args(["-c", &line(before)])).with_context(|| {
-        format!("missing: {}. Run this one line as root and try again:\n  {}", packages.join(", "), line(""))
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let before = if rustix::process::geteuid().is_root() { "" } else { "sudo -n " };
+    run(Command::new("sh").args(["-c", &install_line(packages, before)])).with_context(|| {
+        let (missing, line) = (packages.join(", "), install_line(packages, ""));
+        format!("missing: {missing}. Run this one line as root and try again:\n  {line}")
     })
+}
+
+/// The one line that installs Debian packages.
+fn install_line(packages: &[&str], before: &str) -> String {
+    // Another installer at work is waited for.
+    let get = format!("{before}env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600");
+    format!("{get} update && {get} install -y --no-install-recommends {}", packages.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_installs_without_questions() {
+        let line = install_line(&["mosquitto", "dbus"], "sudo -n ");
+        assert!(
+            !line.contains('\n') && line.ends_with("install -y --no-install-recommends mosquitto dbus"),
+            "{line}"
+        );
+        assert_eq!(line.matches("sudo -n env DEBIAN_FRONTEND=noninteractive apt-get").count(), 2);
+    }
+
+    #[test]
+    fn a_program_that_fails_is_named_with_what_it_said() {
+        assert_eq!(output(Command::new("echo").arg("1.2")).unwrap(), "1.2\n");
+        let failed = output(Command::new("sh").args(["-c", "echo no such board >&2; exit 3"])).unwrap_err();
+        let text = format!("{failed:#}");
+        assert!(text.contains("exit status: 3") && text.ends_with("no such board"), "{text}");
+    }
 }
