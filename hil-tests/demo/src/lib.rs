@@ -28,7 +28,6 @@ mod office;
 mod oracle;
 pub mod posting;
 mod programs;
-pub mod random;
 mod shelf;
 mod stage;
 mod store;
@@ -36,6 +35,7 @@ mod tills;
 
 pub use chaos::{chaos, interactive_chaos};
 pub use day::{day, interactive};
+pub use hil_rig::random;
 pub use store::{Size, StoreOptions, store};
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use crate::space::{self, BROKER_OF_HQ, BROKER_OF_STORE, Network};
 use anyhow::{Context, Result, ensure};
 use hil_rig::processes::Process;
 use hil_rig::proxy::{Mode, Proxy};
+use hil_rig::random::Random;
 use hil_rig::{ports, until};
 use hil_trials::{Bench, Suite, Trial, Verdict};
 use std::path::{Path, PathBuf};
@@ -163,40 +164,20 @@ fn slow(bench: &Bench<'_>) -> Result<Verdict> {
 
 fn lossy(bench: &Bench<'_>) -> Result<Verdict> {
     in_spaces(bench, async |stage| {
-        let (begun, sold, mut lost, mut moment) = (Instant::now(), stage.till.sold(), 0, Moments(SEED));
+        let (begun, sold, mut lost, mut moment) =
+            (Instant::now(), stage.till.sold(), 0, Random::new(SEED, 0));
         while begun.elapsed() < FAULT * 2 {
-            tokio::time::sleep(moment.between(50, 600)).await;
-            let deaf = moment.toss();
+            tokio::time::sleep(moment.millis(50, 600)).await;
+            let deaf = moment.chance(500);
             let lose = |on| if deaf { stage.network.deafen_store(on) } else { stage.network.mute_store(on) };
             lose(true)?;
-            tokio::time::sleep(moment.between(20, 400)).await;
+            tokio::time::sleep(moment.millis(20, 400)).await;
             lose(false)?;
             lost += 1;
         }
         let during = stage.till.sold() - sold;
         Ok(format!("{during} of them through {lost} bursts of loss"))
     })
-}
-
-/// Seeded times (SplitMix64, S. Vigna, public domain).
-struct Moments(u64);
-
-impl Moments {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn between(&mut self, low_ms: u64, high_ms: u64) -> Duration {
-        Duration::from_millis(low_ms + self.next() % (high_ms - low_ms))
-    }
-
-    fn toss(&mut self) -> bool {
-        self.next() & 1 == 1
-    }
 }
 
 fn here(program: &Path) -> Result<Command> {
@@ -223,11 +204,11 @@ fn proxy(bench: &Bench<'_>) -> Result<Verdict> {
         let wiring = wiring(link, port, Vec::new())?;
         let mut shop = Shop::start(&bench.folder, &bench.place.programs, &wiring).await?;
         let till = shop.till(1);
-        let (begun, mut faults, mut moment) = (Instant::now(), 0, Moments(SEED));
+        let (begun, mut faults, mut moment) = (Instant::now(), 0, Random::new(SEED, 0));
         while begun.elapsed() < FAULT * 2 {
-            tokio::time::sleep(moment.between(50, 1_500)).await;
-            proxy.set(if moment.toss() { Mode::Cut } else { Mode::Stall });
-            tokio::time::sleep(moment.between(20, 1_500)).await;
+            tokio::time::sleep(moment.millis(50, 1_500)).await;
+            proxy.set(if moment.chance(500) { Mode::Cut } else { Mode::Stall });
+            tokio::time::sleep(moment.millis(20, 1_500)).await;
             proxy.set(Mode::Pass);
             faults += 1;
         }

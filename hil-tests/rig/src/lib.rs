@@ -13,6 +13,7 @@
 //! * [`fleet`] — many simulated devices: buses behind ports and pseudo-terminals, scales
 //! * [`clock`] — the clock of all simulated devices
 //! * [`pty`] — serial far ends on pseudo-terminals
+//! * [`random`] — seeded numbers, a generator per actor
 //! * [`run`] — programs that run to their end, and the distribution's packages
 //! * [`python`] — a private Python environment with pymodbus and BlueZoo
 //!
@@ -31,6 +32,7 @@ pub mod processes;
 pub mod proxy;
 pub mod pty;
 pub mod python;
+pub mod random;
 pub mod run;
 
 /// What goes wrong in the rig itself, as opposed to in what it tests.

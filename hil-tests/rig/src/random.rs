@@ -1,4 +1,4 @@
-//! Seeded numbers: the same seed gives each actor of the day the same choices. The interleaving of real programs is not
+//! Seeded numbers: the same seed gives each actor of a run the same choices. The interleaving of real programs is not
 //! repeatable, and the oracle does not need it to be.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Random(u64);
 
 impl Random {
-    /// The generator of actor number `actor` on the day `seed`.
+    /// The generator of actor number `actor` in the run `seed`.
     pub fn new(seed: u64, actor: u64) -> Self {
         let mut random = Self(seed ^ actor.wrapping_mul(0xA076_1D64_78BD_642F));
         random.next();
