@@ -69,7 +69,7 @@ impl Way {
     fn command(self) -> Command {
         match self {
             Self::Rustup => {
-                let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+                let mut command = hil_rig::run::cargo();
                 command.args(["build", "--quiet", "--release", "--locked"]);
                 command
             }

@@ -150,8 +150,7 @@ fn pack(root: &Path, package: &Package, built: &Built, version: &str) -> Result<
 
 /// Man pages and completions, and the ledger's schema number, of the programs' own definitions.
 fn pages(root: &Path, into: &Path) -> Result<String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = run::cargo();
     command.args(["run", "--quiet", "--package", "hil-pages", "--"]).arg(into).current_dir(root);
     Ok(run::output(&mut command)?.trim().to_owned())
 }

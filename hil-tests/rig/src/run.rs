@@ -43,6 +43,27 @@ fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
+/// The cargo that runs us, or the one on the path, as if a person had called it.
+///
+/// `cargo run` tells the program which package it is of. A build under it would pass that on to build scripts that ask to
+/// be run again when it changes (ring's does), and everything above them would be compiled again at each turn between a
+/// build by hand and one from here.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(of_a_package) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn of_a_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_")
+        || variable.starts_with("CARGO_MANIFEST_")
+        || matches!(variable, "CARGO_CRATE_NAME" | "CARGO_BIN_NAME" | "CARGO_PRIMARY_PACKAGE" | "OUT_DIR")
+}
+
 /// Installs the distribution's packages: as root, or where sudo asks nothing; otherwise the error is the line to run.
 pub fn install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
@@ -74,6 +95,19 @@ mod tests {
             "{line}"
         );
         assert_eq!(line.matches("sudo -n env DEBIAN_FRONTEND=noninteractive apt-get").count(), 2);
+    }
+
+    #[test]
+    fn a_build_is_not_told_of_the_package_that_asks_for_it() {
+        // Tests get what `cargo run` gives.
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+        let cargo = cargo();
+        let removed: Vec<_> =
+            cargo.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        assert!(
+            removed.contains(&"CARGO_PKG_NAME".as_ref()) && removed.contains(&"CARGO_MANIFEST_DIR".as_ref())
+        );
+        assert!(!removed.contains(&"CARGO_HOME".as_ref()) && !removed.contains(&"PATH".as_ref()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hil_fuzz::soak;
 use hil_storesim::cli::{self, Sim};
 use hil_xtask::{hil, setup, suite, tidy, workspace_root};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 /// What a developer and CI run.
@@ -352,8 +352,7 @@ fn wait(work: impl Future<Output = Result<bool>>) -> Result<bool> {
 fn build(root: &Path) -> Result<PathBuf> {
     // Before the build, which may replace this program's file.
     let myself = hil_rig::processes::myself()?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = hil_rig::run::cargo()
         .current_dir(root)
         .args(["build", "--quiet", "--workspace"])
         .stdin(Stdio::null())
@@ -368,8 +367,7 @@ fn build(root: &Path) -> Result<PathBuf> {
 /// Builds the agent as it is shipped, for numbers that are about the product, and says in which folder it is.
 fn build_release(root: &Path) -> Result<PathBuf> {
     let myself = hil_rig::processes::myself()?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = hil_rig::run::cargo()
         .current_dir(root)
         .args(["build", "--quiet", "--release", "-p", "edge-agent"])
         .stdin(Stdio::null())

@@ -81,7 +81,7 @@ fn bare_metal(root: &Path) -> Outcome {
 }
 
 fn cargo(root: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = hil_rig::run::cargo();
     command.current_dir(root).args(args);
     command
 }

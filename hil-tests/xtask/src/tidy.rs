@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Lines a source file may have.
 pub const FILE_LINES_MAX: usize = 800;
@@ -175,7 +174,7 @@ pub struct Graph {
 impl Graph {
     /// Reads the workspace at `root`.
     pub fn load(root: &Path) -> Result<Self> {
-        let out = Command::new(cargo())
+        let out = hil_rig::run::cargo()
             .args(["metadata", "--format-version", "1"])
             .current_dir(root)
             .output()
@@ -224,11 +223,6 @@ impl Graph {
         }
         Ok(graph)
     }
-}
-
-/// The cargo that runs us, or the one on the path.
-fn cargo() -> std::ffi::OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 fn array<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>> {

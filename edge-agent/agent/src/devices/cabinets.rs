@@ -2,6 +2,9 @@
 //!
 //! A step that asks for a commit is made on a copy; the copy replaces the state only when its facts are durable. Samples
 //! that come meanwhile wait, at most [`QUEUE_MAX`]. A refused commit leaves the old state, and the next sample asks again.
+//!
+//! Minute summaries hurry nobody: a closed minute waits here until the loop writes those of all cabinets together
+//! ([`super::minutes`]), with the fold's state in the same transaction.
 
 use super::{Desk, Done, Key, alarms};
 use crate::config::CabinetsSection;
@@ -12,18 +15,13 @@ use edge_core::Moment;
 use edge_core::excursion::{Limits, Phase, Sample, Value, Watch};
 use edge_core::minute::MinuteFold;
 use std::collections::VecDeque;
-use sync_model::{AlarmKind, AlarmRef, DeviceId, Event, MilliCelsius};
+use sync_model::{AlarmKind, AlarmRef, DeviceId, MilliCelsius, TemperatureMinute};
 use sync_store::Thresholds;
 
 /// Samples that wait for a commit.
 const QUEUE_MAX: usize = 64;
-
-/// What a cabinet's commit changes.
-#[derive(Clone)]
-pub(super) struct Mind {
-    watch: Watch,
-    fold: MinuteFold,
-}
+/// Closed minutes that wait for a ledger that refuses.
+const MINUTES_MAX: usize = 60;
 
 /// A configured cabinet.
 pub(super) struct Cabinet {
@@ -32,7 +30,10 @@ pub(super) struct Cabinet {
     configured: Limits,
     /// In force.
     limits: Limits,
-    mind: Mind,
+    watch: Watch,
+    fold: MinuteFold,
+    /// Closed and not yet durable.
+    minutes: VecDeque<TemperatureMinute>,
     waiting: VecDeque<(Sample, Moment)>,
     pending: bool,
     silent: bool,
@@ -40,7 +41,7 @@ pub(super) struct Cabinet {
 
 /// Result of a cabinet's job: the state that is durable now.
 pub(super) struct Watched {
-    result: Result<Box<Mind>, String>,
+    result: Result<Box<Watch>, String>,
 }
 
 pub(super) fn watch_key(id: &DeviceId) -> String {
@@ -76,9 +77,8 @@ impl Cabinet {
         if let edge_core::Restored::Damaged(damage) = restored {
             tracing::error!(cabinet = %id, %damage, "minute state is damaged: the first minute is skipped");
         }
-        let mind = Mind { watch, fold };
-        let waiting = VecDeque::new();
-        Self { id, configured: limits, limits, mind, waiting, pending: false, silent: false }
+        let (minutes, waiting) = (VecDeque::new(), VecDeque::new());
+        Self { id, configured: limits, limits, watch, fold, minutes, waiting, pending: false, silent: false }
     }
 
     /// Thresholds that people set, or none any more. Running delays go on.
@@ -88,13 +88,13 @@ impl Cabinet {
         if limits != self.limits {
             tracing::info!(cabinet = %self.id, ?low, ?high, "limits in force changed");
             self.limits = limits;
-            self.mind.watch.set_limits(limits);
+            self.watch.set_limits(limits);
         }
     }
 
     /// An alarm that the ledger holds open.
     pub(super) fn adopt(&mut self, kind: AlarmKind, alarm: AlarmRef, worst: Option<MilliCelsius>) {
-        self.mind.watch.adopt(kind, alarm, worst);
+        self.watch.adopt(kind, alarm, worst);
     }
 
     pub(super) fn reading(&mut self, desk: &Desk, reading: &CabinetReading, now: Moment) {
@@ -147,15 +147,17 @@ impl Cabinet {
     fn work(&mut self, desk: &Desk) {
         while !self.pending {
             let Some((sample, now)) = self.waiting.pop_front() else { return };
-            let mut mind = self.mind.clone();
-            let outcome = mind.watch.step(&sample, now);
+            let mut watch = self.watch.clone();
+            let outcome = watch.step(&sample, now);
             let good = match sample.value {
                 Value::Good(value) => Some(value),
                 Value::Fault | Value::NoAnswer => None,
             };
-            let minute = mind.fold.step(good, now.wall);
-            if !outcome.save && minute.is_none() {
-                self.mind = mind;
+            if let Some(minute) = self.fold.step(good, now.wall) {
+                self.close(minute);
+            }
+            if !outcome.save {
+                self.watch = watch;
                 continue;
             }
             let stamp = desk.daemon.clock.stamp_at(now.wall.0);
@@ -168,15 +170,11 @@ impl Cabinet {
                 move |draft| {
                     for decision in &outcome.decisions {
                         if let Some((kind, alarm)) = alarms::append(draft, &id, decision, stamp)? {
-                            mind.watch.bind(kind, alarm);
+                            watch.bind(kind, alarm);
                         }
                     }
-                    if let Some(minute) = minute {
-                        draft.append(&Event::new(stamp, minute))?;
-                        draft.put_state(&fold_key(&id), Some(&mind.fold.to_bytes()))?;
-                    }
-                    draft.put_state(&watch_key(&id), Some(&mind.watch.to_bytes()))?;
-                    Ok(Box::new(mind))
+                    draft.put_state(&watch_key(&id), Some(&watch.to_bytes()))?;
+                    Ok(Box::new(watch))
                 },
                 |result| Done::Cabinet(Watched { result: result.map_err(|error| error.to_string()) }),
             );
@@ -187,13 +185,41 @@ impl Cabinet {
         }
     }
 
+    fn close(&mut self, minute: TemperatureMinute) {
+        if self.minutes.len() >= MINUTES_MAX {
+            self.minutes.pop_front();
+            tracing::error!(cabinet = %self.id, "the ledger refuses for {MINUTES_MAX} minutes: a summary is given up");
+        }
+        self.minutes.push_back(minute);
+    }
+
+    /// Its name.
+    pub(super) fn id(&self) -> &DeviceId {
+        &self.id
+    }
+
+    /// Whether a closed minute waits.
+    pub(super) fn has_minutes(&self) -> bool {
+        !self.minutes.is_empty()
+    }
+
+    /// The closed minutes and the state of the fold that gave them, to be written in one transaction.
+    pub(super) fn minutes(&self) -> (Vec<TemperatureMinute>, Vec<u8>) {
+        (self.minutes.iter().cloned().collect(), self.fold.to_bytes())
+    }
+
+    /// The first so many closed minutes are durable.
+    pub(super) fn stored(&mut self, count: usize) {
+        self.minutes.drain(..count.min(self.minutes.len()));
+    }
+
     pub(super) fn done(&mut self, desk: &Desk, watched: Watched) {
         self.pending = false;
         match watched.result {
-            Ok(mind) => {
-                self.mind = *mind;
+            Ok(watch) => {
+                self.watch = *watch;
                 // They may have changed while the step was on its way.
-                self.mind.watch.set_limits(self.limits);
+                self.watch.set_limits(self.limits);
             }
             Err(reason) => {
                 tracing::warn!(cabinet = %self.id, %reason, "temperature facts were not stored; asked again");

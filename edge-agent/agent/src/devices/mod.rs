@@ -10,6 +10,7 @@
 mod alarms;
 mod cabinets;
 pub mod holds;
+mod minutes;
 mod presence;
 mod registry;
 mod scales;
@@ -29,6 +30,7 @@ use drv_host::{DeviceBody, DeviceEvent, Health, HealthState, ScaleOrder};
 use edge_api::DeviceReading;
 use edge_core::Moment;
 use edge_core::batch::Batch;
+use minutes::{Minutes, Written};
 use presence::Presence;
 use scales::{Latched, Scale};
 use std::cell::Cell;
@@ -113,6 +115,7 @@ pub enum TagNews {
 enum Key {
     Device(DeviceId),
     Presence(DeviceId, bool),
+    Minutes,
 }
 
 /// How it ended.
@@ -121,6 +124,7 @@ enum Done {
     Cabinet(Watched),
     Steamer(Steamed),
     Presence(bool),
+    Minutes(Result<Written, String>),
 }
 
 /// What every device of the loop can reach.
@@ -169,6 +173,7 @@ struct Loop {
     desk: Desk,
     units: BTreeMap<String, Unit>,
     presence: Presence,
+    minutes: Minutes,
     tags: mpsc::Sender<TagNews>,
 }
 
@@ -189,7 +194,8 @@ pub(crate) async fn run(daemon: Arc<Daemon>, inputs: Inputs) -> mpsc::Receiver<O
     // Job numbers of different runs must differ: an answer to an earlier run's job may still come.
     let desk = Desk { daemon: daemon.clone(), done, jobs: Cell::new(daemon.clock.mono_ms() << 16) };
     let rebuilt = start::rebuild(&daemon).await;
-    let mut state = Loop { desk, units: rebuilt.units, presence: rebuilt.presence, tags };
+    let mut state =
+        Loop { desk, units: rebuilt.units, presence: rebuilt.presence, minutes: Minutes::default(), tags };
     let mut thresholds = daemon.overrides.in_force();
     state.thresholds(&thresholds.borrow_and_update());
     let mut tick = tokio::time::interval(TICK);
@@ -206,6 +212,7 @@ pub(crate) async fn run(daemon: Arc<Daemon>, inputs: Inputs) -> mpsc::Receiver<O
         }
         daemon.pulses.devices(daemon.clock.mono_ms());
     }
+    state.minutes.last(&state.desk, cabinets(&state.units));
     orders
 }
 
@@ -343,6 +350,15 @@ impl Loop {
                 }
                 _ => tracing::warn!(%device, "result of a device of another class"),
             },
+            (Key::Minutes, Done::Minutes(result)) => {
+                self.minutes.done(&result);
+                for (device, count) in result.unwrap_or_default() {
+                    if let Some(Unit::Cabinet(cabinet)) = self.units.get_mut(device.as_str()) {
+                        cabinet.stored(count);
+                    }
+                }
+            }
+            (Key::Minutes, _) => tracing::warn!("result of another kind"),
             (Key::Presence(device, _), _) => tracing::warn!(%device, "result of another kind"),
         }
     }
@@ -381,6 +397,14 @@ impl Loop {
                 Unit::Scale(_) | Unit::Tag(_) => {}
             }
         }
+        self.minutes.tick(&self.desk, cabinets(&self.units), now.mono_ms);
         self.write_presence();
     }
+}
+
+fn cabinets(units: &BTreeMap<String, Unit>) -> impl Iterator<Item = (&DeviceId, &Cabinet)> {
+    units.values().filter_map(|unit| match unit {
+        Unit::Cabinet(cabinet) => Some((cabinet.id(), &**cabinet)),
+        Unit::Scale(_) | Unit::Steamer(_) | Unit::Tag(_) => None,
+    })
 }
