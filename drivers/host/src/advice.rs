@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+use drv_protocol::advert::Address;
+
 use crate::health::clip_to;
 
 /// Longest advice in bytes.
@@ -102,42 +104,42 @@ pub enum Road {
     /// A serial port of its own.
     Serial {
         /// Port as configured.
-        port: String,
+        port: Box<str>,
     },
     /// A unit on a serial Modbus bus.
     Rtu {
         /// Bus.
-        bus: String,
+        bus: Box<str>,
         /// Port as configured.
-        port: String,
+        port: Box<str>,
         /// Unit.
         unit: u8,
     },
     /// A unit behind a Modbus TCP address.
     Tcp {
         /// Bus.
-        bus: String,
+        bus: Box<str>,
         /// `host:port`.
-        address: String,
+        address: Box<str>,
         /// Unit.
         unit: u8,
     },
     /// A probe on the 1-Wire bus.
     OneWire {
         /// Sensor directory.
-        sensor: String,
+        sensor: Box<str>,
     },
     /// A chip on an I2C bus.
     I2c {
         /// Device node of the bus.
-        path: String,
+        path: Box<str>,
         /// Seven-bit address.
         address: u8,
     },
     /// The Bluetooth adapter.
     Ble {
         /// Bluetooth address of the device.
-        address: String,
+        address: Address,
     },
 }
 
@@ -189,18 +191,18 @@ pub fn advice(cause: Cause, device: &str, road: &Road) -> String {
         }
         Cause::PortMissing | Cause::PortAmbiguous | Cause::PortFault => port(cause, device, road),
         Cause::GatewayUnreachable => {
-            let at = if let Road::Tcp { address, .. } = road { address } else { device };
+            let at = if let Road::Tcp { address, .. } = road { &**address } else { device };
             format!("check power and network cable of the Modbus gateway at {at}, and that it listens on that port")
         }
         Cause::AdapterLost => {
             "check that the Bluetooth adapter is plugged in and that bluetoothd runs (systemctl status bluetooth)".to_owned()
         }
         Cause::ProbeMissing => {
-            let sensor = if let Road::OneWire { sensor } = road { sensor } else { device };
+            let sensor = if let Road::OneWire { sensor } = road { &**sensor } else { device };
             format!("probe {sensor} is not on the 1-Wire bus: check its plug and wires, and the bus adapter")
         }
         Cause::TagSilent => {
-            let address = if let Road::Ble { address } = road { address } else { device };
+            let address = if let Road::Ble { address } = road { address.to_string() } else { device.to_owned() };
             format!("tag {address} is not heard: check that it hangs in its place, then its battery; too far from the adapter?")
         }
         Cause::DriverPanicked => {
@@ -276,11 +278,9 @@ fn refused(device: &str, road: &Road) -> String {
 
 fn port(cause: Cause, device: &str, road: &Road) -> String {
     let (port, cable) = match road {
-        Road::Serial { port } => (port.as_str(), format!("the USB or serial cable of {device}")),
-        Road::Rtu { port, bus, .. } => {
-            (port.as_str(), format!("the USB cable of the RS-485 adapter of bus {bus}"))
-        }
-        Road::I2c { path, .. } => (path.as_str(), format!("the I2C adapter of {device}")),
+        Road::Serial { port } => (&**port, format!("the USB or serial cable of {device}")),
+        Road::Rtu { port, bus, .. } => (&**port, format!("the USB cable of the RS-485 adapter of bus {bus}")),
+        Road::I2c { path, .. } => (&**path, format!("the I2C adapter of {device}")),
         Road::Unknown | Road::Tcp { .. } | Road::OneWire { .. } | Road::Ble { .. } => {
             ("its port", format!("the cable of {device}"))
         }
@@ -305,12 +305,12 @@ mod tests {
     fn roads() -> [Road; 7] {
         [
             Road::Unknown,
-            Road::Serial { port: "usb:serial=A10K".to_owned() },
-            Road::Rtu { bus: "cold".to_owned(), port: "usb:path=1-1.2:1.0".to_owned(), unit: 7 },
-            Road::Tcp { bus: "net".to_owned(), address: "10.0.0.9:502".to_owned(), unit: 8 },
-            Road::OneWire { sensor: "28-0316a2794c1f".to_owned() },
-            Road::I2c { path: "/dev/i2c-1".to_owned(), address: 0x44 },
-            Road::Ble { address: "FF:FF:92:00:00:01".to_owned() },
+            Road::Serial { port: "usb:serial=A10K".into() },
+            Road::Rtu { bus: "cold".into(), port: "usb:path=1-1.2:1.0".into(), unit: 7 },
+            Road::Tcp { bus: "net".into(), address: "10.0.0.9:502".into(), unit: 8 },
+            Road::OneWire { sensor: "28-0316a2794c1f".into() },
+            Road::I2c { path: "/dev/i2c-1".into(), address: 0x44 },
+            Road::Ble { address: Address([0xFF, 0xFF, 0x92, 0, 0, 1]) },
         ]
     }
 

@@ -10,6 +10,8 @@
 //! * Every state but `Seen` and `Ok` has a cause, an advice, and the moment at which the trouble began; the trouble ends with
 //!   `Ok`, whatever states it goes through.
 
+use std::sync::{Arc, LazyLock};
+
 use crate::advice::{Cause, Road, advice};
 
 /// Bad contacts in a row that degrade a device.
@@ -18,6 +20,8 @@ pub const BAD_RUN: u32 = 2;
 pub const GOOD_RUN: u32 = 2;
 /// Longest reason text in bytes.
 pub const REASON_BYTES_MAX: usize = 200;
+/// The reason of a device before its first contact.
+const NOT_HEARD: &str = "not heard yet";
 
 /// How a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,12 +76,12 @@ pub struct Counters {
 pub struct Health {
     /// The state.
     pub state: HealthState,
-    /// Why, in one line.
-    pub reason: String,
+    /// Why, in one line. Shared: what takes an adapter down is the reason of thousands of tags.
+    pub reason: Arc<str>,
     /// Why, for programs; `None` when the device works.
     pub cause: Option<Cause>,
     /// What a person should do; empty when the device works.
-    pub advice: String,
+    pub advice: Arc<str>,
     /// Milliseconds since boot at which this state began.
     pub since_mono_ms: u64,
     /// Milliseconds since boot at which the device was last known to work, or the start; `None` when it works.
@@ -102,57 +106,59 @@ pub enum Contact {
     /// No answer in time.
     Timeout,
     /// Our side cannot reach the device at all; the road says what that means.
-    Unreachable(String),
+    Unreachable(Arc<str>),
     /// Our side cannot reach the device at all, and this is why.
-    Down(Cause, String),
+    Down(Cause, Arc<str>),
 }
 
 /// The state machine of one device.
+///
+/// A store has thousands: the advice is made when it is told or asked for, not kept.
 #[derive(Debug, Clone)]
 pub struct Vital {
-    health: Health,
-    device: String,
+    state: HealthState,
+    reason: Arc<str>,
+    cause: Option<Cause>,
+    since_mono_ms: u64,
+    trouble_mono_ms: Option<u64>,
+    last_good_mono_ms: Option<u64>,
+    counters: Counters,
+    device: Arc<str>,
     road: Road,
     lost_after_ms: u64,
     heard_ms: u64,
-    heard_ever: bool,
     bad_run: u32,
     good_run: u32,
+    heard_ever: bool,
     told_lost: bool,
 }
 
 impl Vital {
     /// A device that has not been heard; silence counts from `now_ms`.
     #[must_use]
-    pub fn new(now_ms: u64, lost_after_ms: u64) -> Self {
+    pub fn new(device: Arc<str>, road: Road, now_ms: u64, lost_after_ms: u64) -> Self {
         Self {
-            device: String::from("the device"),
-            road: Road::Unknown,
-            health: Health {
-                state: HealthState::Lost,
-                reason: "not heard yet".to_owned(),
-                cause: Some(Cause::Starting),
-                advice: advice(Cause::Starting, "the device", &Road::Unknown),
-                since_mono_ms: now_ms,
-                trouble_mono_ms: Some(now_ms),
-                last_good_mono_ms: None,
-                counters: Counters::default(),
-            },
+            state: HealthState::Lost,
+            reason: text(NOT_HEARD),
+            cause: Some(Cause::Starting),
+            since_mono_ms: now_ms,
+            trouble_mono_ms: Some(now_ms),
+            last_good_mono_ms: None,
+            counters: Counters::default(),
+            device,
+            road,
             lost_after_ms,
             heard_ms: now_ms,
-            heard_ever: false,
             bad_run: 0,
             good_run: 0,
+            heard_ever: false,
             told_lost: false,
         }
     }
 
-    /// Says which device this is and what leads to it, for its advice.
-    pub fn place(&mut self, device: &str, road: Road) {
-        device.clone_into(&mut self.device);
+    /// Says what leads to the device, for its advice.
+    pub fn place(&mut self, road: Road) {
         self.road = road;
-        self.health.advice =
-            self.health.cause.map(|cause| advice(cause, &self.device, &self.road)).unwrap_or_default();
     }
 
     /// What leads to the device.
@@ -163,13 +169,23 @@ impl Vital {
 
     /// The present snapshot.
     #[must_use]
-    pub fn health(&self) -> &Health {
-        &self.health
+    pub fn health(&self) -> Health {
+        let advice = self.cause.map(|cause| advice(cause, &self.device, &self.road));
+        Health {
+            state: self.state,
+            reason: Arc::clone(&self.reason),
+            cause: self.cause,
+            advice: advice.map_or_else(|| text(""), |advice| text(&advice)),
+            since_mono_ms: self.since_mono_ms,
+            trouble_mono_ms: self.trouble_mono_ms,
+            last_good_mono_ms: self.last_good_mono_ms,
+            counters: self.counters,
+        }
     }
 
     /// Direct access to the counters that no contact carries.
     pub fn counters(&mut self) -> &mut Counters {
-        &mut self.health.counters
+        &mut self.counters
     }
 
     /// Takes in a contact; returns the health states to report, in order.
@@ -178,29 +194,29 @@ impl Vital {
         match contact {
             Contact::Good => {
                 self.heard(now_ms, &mut out);
-                self.health.counters.good += 1;
-                self.health.last_good_mono_ms = Some(now_ms);
+                self.counters.good += 1;
+                self.last_good_mono_ms = Some(now_ms);
                 self.bad_run = 0;
                 self.good_run = self.good_run.saturating_add(1);
-                let recovered = self.health.state != HealthState::Degraded || self.good_run >= GOOD_RUN;
-                if self.health.state != HealthState::Ok && recovered {
-                    self.enter(now_ms, HealthState::Ok, None, "answers", &mut out);
+                let recovered = self.state != HealthState::Degraded || self.good_run >= GOOD_RUN;
+                if self.state != HealthState::Ok && recovered {
+                    self.enter(now_ms, HealthState::Ok, None, text("answers"), &mut out);
                 }
             }
             Contact::Malformed(reason) => {
-                self.health.counters.malformed += 1;
+                self.counters.malformed += 1;
                 self.bad(now_ms, Cause::Noise, reason, &mut out);
             }
             Contact::Refused(reason) => {
-                self.health.counters.refused += 1;
+                self.counters.refused += 1;
                 self.bad(now_ms, Cause::Refused, reason, &mut out);
             }
             Contact::SensorFault(reason) => {
-                self.health.counters.refused += 1;
+                self.counters.refused += 1;
                 self.bad(now_ms, Cause::SensorFault, reason, &mut out);
             }
             Contact::Timeout => {
-                self.health.counters.timeouts += 1;
+                self.counters.timeouts += 1;
                 self.good_run = 0;
                 out.extend(self.tick(now_ms));
             }
@@ -213,31 +229,31 @@ impl Vital {
     /// Lets time pass; returns `Lost` once when the silence has lasted.
     pub fn tick(&mut self, now_ms: u64) -> Option<Health> {
         let silent = now_ms.saturating_sub(self.heard_ms);
-        let quiet = matches!(self.health.state, HealthState::Seen | HealthState::Ok | HealthState::Degraded)
-            || (self.health.state == HealthState::Lost && !self.told_lost);
+        let quiet = matches!(self.state, HealthState::Seen | HealthState::Ok | HealthState::Degraded)
+            || (self.state == HealthState::Lost && !self.told_lost);
         if silent < self.lost_after_ms || !quiet {
             return None;
         }
         let never = if self.heard_ever { "" } else { " since the start" };
         let reason = format!("silent for {silent} ms{never}");
         let mut out = Vec::new();
-        self.enter(now_ms, HealthState::Lost, Some(self.road.silence()), &reason, &mut out);
+        self.enter(now_ms, HealthState::Lost, Some(self.road.silence()), text(&reason), &mut out);
         // Nobody knows when a silent device went away; it worked until it was heard last.
-        self.health.trouble_mono_ms = self.health.trouble_mono_ms.map(|since| since.min(self.heard_ms));
-        out.iter_mut().for_each(|health| health.trouble_mono_ms = self.health.trouble_mono_ms);
+        self.trouble_mono_ms = self.trouble_mono_ms.map(|since| since.min(self.heard_ms));
+        out.iter_mut().for_each(|health| health.trouble_mono_ms = self.trouble_mono_ms);
         self.told_lost = true;
         out.pop()
     }
 
     /// Our side can reach the device again (port reopened): silence counts from now.
     pub fn reachable(&mut self, now_ms: u64) -> Option<Health> {
-        if self.health.state != HealthState::Failed {
+        if self.state != HealthState::Failed {
             return None;
         }
         self.heard_ms = now_ms;
         let mut out = Vec::new();
         let cause = Some(Cause::Starting);
-        self.enter(now_ms, HealthState::Lost, cause, "reachable again, not heard yet", &mut out);
+        self.enter(now_ms, HealthState::Lost, cause, text("reachable again, not heard yet"), &mut out);
         self.told_lost = false;
         out.pop()
     }
@@ -247,14 +263,14 @@ impl Vital {
         self.told_lost = false;
         if !self.heard_ever {
             self.heard_ever = true;
-            self.enter(now_ms, HealthState::Seen, None, "first contact", out);
+            self.enter(now_ms, HealthState::Seen, None, text("first contact"), out);
         }
     }
 
-    fn down(&mut self, now_ms: u64, cause: Cause, reason: &str, out: &mut Vec<Health>) {
+    fn down(&mut self, now_ms: u64, cause: Cause, reason: &Arc<str>, out: &mut Vec<Health>) {
         self.good_run = 0;
-        if self.health.state != HealthState::Failed || self.health.cause != Some(cause) {
-            self.enter(now_ms, HealthState::Failed, Some(cause), reason, out);
+        if self.state != HealthState::Failed || self.cause != Some(cause) {
+            self.enter(now_ms, HealthState::Failed, Some(cause), one_line(reason), out);
         }
     }
 
@@ -262,8 +278,8 @@ impl Vital {
         self.heard(now_ms, out);
         self.good_run = 0;
         self.bad_run = self.bad_run.saturating_add(1);
-        if self.health.state != HealthState::Degraded && self.bad_run >= BAD_RUN {
-            self.enter(now_ms, HealthState::Degraded, Some(cause), reason, out);
+        if self.state != HealthState::Degraded && self.bad_run >= BAD_RUN {
+            self.enter(now_ms, HealthState::Degraded, Some(cause), text(&clip(reason)), out);
         }
     }
 
@@ -272,19 +288,31 @@ impl Vital {
         now_ms: u64,
         state: HealthState,
         cause: Option<Cause>,
-        reason: &str,
+        reason: Arc<str>,
         out: &mut Vec<Health>,
     ) {
-        if self.health.state != state {
-            self.health.since_mono_ms = now_ms;
+        if self.state != state {
+            self.since_mono_ms = now_ms;
         }
-        self.health.state = state;
-        self.health.reason = clip(reason);
-        self.health.cause = cause;
-        self.health.advice = cause.map(|cause| advice(cause, &self.device, &self.road)).unwrap_or_default();
-        self.health.trouble_mono_ms = cause.map(|_| self.health.trouble_mono_ms.unwrap_or(now_ms));
-        out.push(self.health.clone());
+        self.state = state;
+        self.reason = reason;
+        self.cause = cause;
+        self.trouble_mono_ms = cause.map(|_| self.trouble_mono_ms.unwrap_or(now_ms));
+        out.push(self.health());
     }
+}
+
+/// A reason that many devices share, unless it has to be cut.
+fn one_line(reason: &Arc<str>) -> Arc<str> {
+    let clipped = clip(reason);
+    if *clipped == **reason { Arc::clone(reason) } else { text(&clipped) }
+}
+
+/// One allocation for each text that devices by the thousand have at the same time.
+fn text(text: &str) -> Arc<str> {
+    static SHARED: LazyLock<[Arc<str>; 4]> =
+        LazyLock::new(|| ["", NOT_HEARD, "answers", "first contact"].map(Arc::from));
+    SHARED.iter().find(|shared| ***shared == *text).map_or_else(|| text.into(), Arc::clone)
 }
 
 /// Puts a reason on one line (some texts of D-Bus end with a line feed) and cuts it to its bound at a character boundary.
@@ -305,20 +333,24 @@ pub(crate) fn clip_to(text: &str, max: usize) -> String {
 mod tests {
     use super::*;
 
+    fn vital(now_ms: u64) -> Vital {
+        Vital::new("dev-1".into(), Road::Unknown, now_ms, 1_000)
+    }
+
     fn states(list: &[Health]) -> Vec<HealthState> {
         list.iter().map(|h| h.state).collect()
     }
 
     #[test]
     fn first_good_contact_reports_seen_then_ok() {
-        let mut vital = Vital::new(0, 1_000);
+        let mut vital = vital(0);
         assert_eq!(states(&vital.contact(10, &Contact::Good)), [HealthState::Seen, HealthState::Ok]);
         assert!(vital.contact(20, &Contact::Good).is_empty());
     }
 
     #[test]
     fn silence_is_reported_once_and_contact_heals() {
-        let mut vital = Vital::new(0, 1_000);
+        let mut vital = vital(0);
         vital.contact(10, &Contact::Good);
         assert!(vital.tick(1_009).is_none());
         let lost = vital.tick(1_010).unwrap();
@@ -329,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_device_never_heard_is_reported_lost() {
-        let mut vital = Vital::new(100, 1_000);
+        let mut vital = vital(100);
         assert!(vital.tick(1_099).is_none());
         assert_eq!(vital.contact(1_100, &Contact::Timeout).len(), 1);
         assert!(vital.tick(9_000).is_none());
@@ -337,7 +369,7 @@ mod tests {
 
     #[test]
     fn alternating_noise_does_not_flap() {
-        let mut vital = Vital::new(0, 1_000);
+        let mut vital = vital(0);
         vital.contact(0, &Contact::Good);
         let mut events = 0;
         for step in 1..1_000 {
@@ -350,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_run_of_noise_degrades_and_a_run_of_good_heals() {
-        let mut vital = Vital::new(0, 1_000);
+        let mut vital = vital(0);
         vital.contact(0, &Contact::Good);
         let noise = Contact::Malformed("checksum".to_owned());
         assert!(vital.contact(1, &noise).is_empty());
@@ -361,9 +393,9 @@ mod tests {
 
     #[test]
     fn an_unplugged_port_fails_and_comes_back_through_lost() {
-        let mut vital = Vital::new(0, 1_000);
+        let mut vital = vital(0);
         vital.contact(0, &Contact::Good);
-        let gone = Contact::Unreachable("port gone".to_owned());
+        let gone = Contact::Unreachable("port gone".into());
         assert_eq!(states(&vital.contact(5, &gone)), [HealthState::Failed]);
         assert!(vital.contact(6, &gone).is_empty());
         assert!(vital.tick(9_000).is_none());
@@ -373,8 +405,8 @@ mod tests {
 
     #[test]
     fn a_trouble_has_a_cause_an_advice_and_a_beginning_until_it_ends() {
-        let mut vital = Vital::new(0, 1_000);
-        vital.place("cold-1", Road::Rtu { bus: "cold".to_owned(), port: "/dev/x".to_owned(), unit: 7 });
+        let mut vital = vital(0);
+        vital.place(Road::Rtu { bus: "cold".into(), port: "/dev/x".into(), unit: 7 });
         vital.contact(10, &Contact::Good);
         assert_eq!((vital.health().cause, vital.health().trouble_mono_ms), (None, None));
         let lost = vital.tick(1_010).unwrap();
@@ -385,21 +417,21 @@ mod tests {
         );
         assert!(lost.advice.contains("unit 7 on bus cold"), "{}", lost.advice);
         // The bus itself goes away: another cause, the same trouble.
-        let failed = vital.contact(2_000, &Contact::Unreachable("EIO".to_owned())).pop().unwrap();
+        let failed = vital.contact(2_000, &Contact::Unreachable("EIO".into())).pop().unwrap();
         assert_eq!((failed.cause, failed.trouble_mono_ms), (Some(Cause::PortFault), Some(10)));
-        assert!(vital.contact(2_100, &Contact::Unreachable("EIO".to_owned())).is_empty(), "told once");
-        let gone = Contact::Down(Cause::PortMissing, "no such file".to_owned());
+        assert!(vital.contact(2_100, &Contact::Unreachable("EIO".into())).is_empty(), "told once");
+        let gone = Contact::Down(Cause::PortMissing, "no such file".into());
         let missing = vital.contact(2_200, &gone).pop().unwrap();
         assert_eq!((missing.state, missing.cause), (HealthState::Failed, Some(Cause::PortMissing)));
         assert_eq!(missing.since_mono_ms, 2_000, "the state began earlier than its better reason");
         vital.reachable(3_000);
         let well = vital.contact(3_010, &Contact::Good).pop().unwrap();
-        assert_eq!((well.cause, well.trouble_mono_ms, well.advice.as_str()), (None, None, ""));
+        assert_eq!((well.cause, well.trouble_mono_ms, &*well.advice), (None, None, ""));
     }
 
     #[test]
     fn a_broken_probe_is_not_a_refusal() {
-        let mut vital = Vital::new(0, 1_000);
+        let mut vital = vital(0);
         let broken = Contact::SensorFault("temperature: open circuit".to_owned());
         vital.contact(1, &broken);
         let bad = vital.contact(2, &broken).pop().unwrap();

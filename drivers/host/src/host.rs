@@ -10,6 +10,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use drv_protocol::advert::Address;
 use drv_protocol::profile::Profile;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +22,7 @@ use crate::bus::{Bus, BusDriver, BusOrder, Inquiry, Shelf};
 use crate::config::{BusKind, CabinetConfig, HostConfig, TagFamily, lost_after};
 use crate::error::{HostBusy, HostError};
 use crate::event::{DeviceEvent, ScaleOrder, SteamerOrder, TagJob, TagOrder};
+use crate::health::Counters;
 use crate::hotplug;
 use crate::i2c::I2cDriver;
 use crate::registry::{Desk, DeviceClass, DeviceHealth, RawFrame, Registry};
@@ -62,7 +64,8 @@ pub fn start(
     }
     config.check(profiles)?;
     let registry = Arc::new(Registry::new(devices(config)).placed(roads(config).into_iter()));
-    let families = config.tag.iter().map(|tag| (Arc::from(tag.id.as_str()), tag.family)).collect();
+    let special = config.tag.iter().filter(|tag| tag.family != TagFamily::default());
+    let families = special.map(|tag| (Arc::from(tag.id.as_str()), tag.family)).collect();
     let mut host = Host {
         registry,
         orders: BTreeMap::new(),
@@ -112,17 +115,19 @@ fn roads(config: &HostConfig) -> Vec<(Arc<str>, Road)> {
     let unit = |bus: &str, unit: u8| {
         let found = config.bus.iter().find(|entry| entry.id == bus);
         found.map_or(Road::Unknown, |entry| {
-            let bus = bus.to_owned();
+            let bus = bus.into();
             match entry.kind {
-                BusKind::ModbusRtu => Road::Rtu { bus, port: entry.port.clone().unwrap_or_default(), unit },
+                BusKind::ModbusRtu => {
+                    Road::Rtu { bus, port: entry.port.clone().unwrap_or_default().into(), unit }
+                }
                 BusKind::ModbusTcp => {
-                    Road::Tcp { bus, address: entry.address.clone().unwrap_or_default(), unit }
+                    Road::Tcp { bus, address: entry.address.clone().unwrap_or_default().into(), unit }
                 }
             }
         })
     };
     for scale in &config.scale {
-        add(&scale.id, Road::Serial { port: scale.port.clone() });
+        add(&scale.id, Road::Serial { port: scale.port.as_str().into() });
     }
     for cabinet in &config.cabinet {
         match (&cabinet.bus, cabinet.unit) {
@@ -134,22 +139,27 @@ fn roads(config: &HostConfig) -> Vec<(Arc<str>, Road)> {
         add(&steamer.id, unit(&steamer.bus, steamer.unit));
     }
     for tag in &config.tag {
-        add(&tag.id, Road::Ble { address: tag.address.clone() });
+        add(&tag.id, radio(&tag.address));
     }
     roads
+}
+
+fn radio(address: &str) -> Road {
+    // The configuration was checked: it is an address.
+    Address::parse(address).map_or(Road::Unknown, |address| Road::Ble { address })
 }
 
 /// What leads to a cabinet that is on no Modbus bus.
 fn sensor_road(config: &HostConfig, cabinet: &CabinetConfig) -> Road {
     if let Some(sensor) = &cabinet.w1 {
-        return Road::OneWire { sensor: sensor.clone() };
+        return Road::OneWire { sensor: sensor.as_str().into() };
     }
     if let Some(source) = &cabinet.ble {
-        return Road::Ble { address: source.address.clone() };
+        return radio(&source.address);
     }
     let Some(source) = &cabinet.i2c else { return Road::Unknown };
     let bus = config.i2c.iter().find(|bus| bus.id == source.bus);
-    Road::I2c { path: bus.map(|bus| bus.path.clone()).unwrap_or_default(), address: source.address }
+    Road::I2c { path: bus.map_or("", |bus| bus.path.as_str()).into(), address: source.address }
 }
 
 impl Host {
@@ -240,10 +250,12 @@ impl Host {
     /// # Errors
     /// Unknown tag, something its family cannot do, full queue, or a stopped adapter; nothing happens then.
     pub fn order_tag(&self, order: TagOrder) -> Result<(), HostBusy> {
-        let (Some(tags), Some(family)) = (self.tags.as_ref(), self.families.get(&order.tag)) else {
+        let known = self.registry.class(&order.tag) == Some(DeviceClass::Tag);
+        let Some(tags) = self.tags.as_ref().filter(|_| known) else {
             return Err(HostBusy::Unknown { class: "tag", device: order.tag.to_string() });
         };
-        if let Some(reason) = unsupported(*family, &order.work) {
+        let family = self.families.get(&order.tag).copied().unwrap_or_default();
+        if let Some(reason) = unsupported(family, &order.work) {
             return Err(HostBusy::Unsupported { device: order.tag.to_string(), reason });
         }
         tags.try_send(order).map_err(|error| match error {
@@ -303,6 +315,12 @@ impl Host {
     #[must_use]
     pub fn health(&self) -> Vec<DeviceHealth> {
         self.registry.health()
+    }
+
+    /// What has been counted of one device since the start; `None` for one that is not configured.
+    #[must_use]
+    pub fn counters(&self, device: &str) -> Option<Counters> {
+        self.registry.counters(device)
     }
 
     /// The last raw frames of a device, oldest first; empty for an unknown device.

@@ -152,7 +152,7 @@ fn contact(fault: Fault, text: &str) -> Contact {
     let text = text.to_owned();
     match fault {
         // A held line, or an address that the kernel keeps for itself: nothing on our side reaches the chip.
-        Fault::Bus(ErrorKind::Bus | ErrorKind::ArbitrationLoss) => Contact::Unreachable(text),
+        Fault::Bus(ErrorKind::Bus | ErrorKind::ArbitrationLoss) => Contact::Unreachable(text.into()),
         Fault::Bus(_) => Contact::Timeout,
         Fault::DeadLine(_) | Fault::Crc(_) => Contact::Malformed(text),
         Fault::Identity { .. } | Fault::NotReady => Contact::Refused(text),

@@ -92,6 +92,20 @@ pub struct DeviceHealth {
 struct Slot {
     class: DeviceClass,
     vital: Vital,
+    /// Made when there is something to keep: most of thousands of tags say nothing for a long time.
+    talk: Option<Box<Talk>>,
+}
+
+impl Slot {
+    fn talk(&mut self) -> &mut Talk {
+        self.talk.get_or_insert_with(|| {
+            Box::new(Talk { frames: VecDeque::new(), framed: 0, log: LogGate::new(LOG_INTERVAL_MS) })
+        })
+    }
+}
+
+/// What a device and its driver said to each other, and to the log.
+struct Talk {
     frames: VecDeque<RawFrame>,
     framed: u64,
     log: LogGate,
@@ -107,17 +121,11 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn new(devices: impl Iterator<Item = (Arc<str>, DeviceClass, u64)>) -> Self {
         let now = mono_ms();
-        let slot = |class, lost_after_ms| {
-            Mutex::new(Slot {
-                class,
-                vital: Vital::new(now, lost_after_ms),
-                // Room comes with the frames: most of thousands of tags are never looked at.
-                frames: VecDeque::new(),
-                framed: 0,
-                log: LogGate::new(LOG_INTERVAL_MS),
-            })
+        let slot = |id: &Arc<str>, class, lost_after_ms| {
+            let vital = Vital::new(Arc::clone(id), Road::Unknown, now, lost_after_ms);
+            Mutex::new(Slot { class, vital, talk: None })
         };
-        let slots = devices.map(|(id, class, lost)| (id, slot(class, lost))).collect();
+        let slots = devices.map(|(id, class, lost)| (id.clone(), slot(&id, class, lost))).collect();
         Self { slots, stop: AtomicBool::new(false), plugs: AtomicU64::new(0) }
     }
 
@@ -125,7 +133,7 @@ impl Registry {
     pub(crate) fn placed(self, roads: impl Iterator<Item = (Arc<str>, Road)>) -> Self {
         for (device, road) in roads {
             if let Some(mut slot) = self.slot(&device) {
-                slot.vital.place(&device, road);
+                slot.vital.place(road);
             }
         }
         self
@@ -152,13 +160,19 @@ impl Registry {
     pub(crate) fn health(&self) -> Vec<DeviceHealth> {
         let entry = |(id, slot): (&Arc<str>, &Mutex<Slot>)| {
             let slot = lock(slot);
-            DeviceHealth { device: id.clone(), class: slot.class, health: slot.vital.health().clone() }
+            DeviceHealth { device: id.clone(), class: slot.class, health: slot.vital.health() }
         };
         self.slots.iter().map(entry).collect()
     }
 
     pub(crate) fn frames(&self, device: &str) -> Option<Vec<RawFrame>> {
-        self.slot(device).map(|slot| slot.frames.iter().cloned().collect())
+        self.slot(device).map(|slot| {
+            slot.talk.as_ref().map_or_else(Vec::new, |talk| talk.frames.iter().cloned().collect())
+        })
+    }
+
+    pub(crate) fn counters(&self, device: &str) -> Option<Counters> {
+        self.slot(device).map(|mut slot| *slot.vital.counters())
     }
 
     /// What leads to a device.
@@ -255,7 +269,7 @@ impl Desk {
         let Some(mut slot) = self.registry.slot(device) else { return };
         let changes = slot.vital.contact(now, contact);
         if let Contact::Malformed(reason) | Contact::Refused(reason) | Contact::SensorFault(reason) = contact
-            && let Some(held_back) = slot.log.open(now)
+            && let Some(held_back) = slot.talk().log.open(now)
         {
             tracing::warn!(device = &**device, held_back, "bad answer: {reason}");
         }
@@ -280,6 +294,7 @@ impl Desk {
     /// The port, bus or adapter of these devices cannot be used. For a serial port or device node the present state of the
     /// machine says whether it is unplugged or something else is wrong.
     pub(crate) fn unreachable<'a>(&mut self, devices: impl Iterator<Item = &'a Arc<str>>, reason: &str) {
+        let reason: Arc<str> = reason.into();
         // Devices of one driver mostly share one port, which is looked at once.
         let mut looked: Option<(String, Option<Cause>)> = None;
         for device in devices {
@@ -293,7 +308,7 @@ impl Desk {
                     cause
                 }
             });
-            let reason = reason.to_owned();
+            let reason = reason.clone();
             self.contact(
                 device,
                 &cause.map_or_else(
@@ -311,8 +326,9 @@ impl Desk {
         cause: Cause,
         reason: &str,
     ) {
+        let reason: Arc<str> = reason.into();
         for device in devices {
-            self.contact(device, &Contact::Down(cause, reason.to_owned()));
+            self.contact(device, &Contact::Down(cause, reason.clone()));
         }
     }
 
@@ -329,13 +345,14 @@ impl Desk {
             return;
         }
         if let Some(mut slot) = self.registry.slot(device) {
-            if slot.frames.len() == FRAMES_MAX {
-                slot.frames.pop_front();
+            let talk = slot.talk();
+            if talk.frames.len() == FRAMES_MAX {
+                talk.frames.pop_front();
             }
             let bytes = bytes.get(..FRAME_BYTES_MAX).unwrap_or(bytes).to_vec();
-            slot.framed = slot.framed.saturating_add(1);
-            let number = slot.framed;
-            slot.frames.push_back(RawFrame { number, mono_ms: mono_ms(), way, bytes });
+            talk.framed = talk.framed.saturating_add(1);
+            let number = talk.framed;
+            talk.frames.push_back(RawFrame { number, mono_ms: mono_ms(), way, bytes });
         }
     }
 
@@ -384,7 +401,7 @@ mod tests {
     fn undelivered_health_is_coalesced() {
         let (mut desk, _rx, id) = desk(1);
         for n in 0..1_000u32 {
-            let gone = Contact::Unreachable(n.to_string());
+            let gone = Contact::Unreachable(n.to_string().into());
             desk.contact(&id, &gone);
             desk.reachable([&id].into_iter());
         }

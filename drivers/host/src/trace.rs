@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn rtu_road() -> Road {
-        Road::Rtu { bus: "b".to_owned(), port: "/dev/x".to_owned(), unit: 17 }
+        Road::Rtu { bus: "b".into(), port: "/dev/x".into(), unit: 17 }
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(explain(&rtu_road(), Way::Received, &answer), "unit 17: registers 555 0 100");
         answer[4] ^= 1;
         assert!(explain(&rtu_road(), Way::Received, &answer).starts_with("wrong checksum"));
-        let road = Road::Tcp { bus: "b".to_owned(), address: "h:502".to_owned(), unit: 17 };
+        let road = Road::Tcp { bus: "b".into(), address: "h:502".into(), unit: 17 };
         let sent = tcp::encode_request(9, 17, &request).unwrap();
         assert_eq!(explain(&road, Way::Sent, &sent), "#9 unit 17: read 3 holding registers from 107");
         let refused = [0, 9, 0, 0, 0, 3, 17, 0x83, 2];
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn scales_in_words() {
-        let road = Road::Serial { port: "/dev/x".to_owned() };
+        let road = Road::Serial { port: "/dev/x".into() };
         assert_eq!(explain(&road, Way::Sent, b"W\r"), "W<CR>");
         assert_eq!(explain(&road, Way::Received, b"\x02001.235\r"), "<STX>001.235<CR>");
     }
@@ -173,8 +173,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_frame_is_explained(bytes: Vec<u8>) {
-            for road in [rtu_road(), Road::Tcp { bus: String::new(), address: String::new(), unit: 1 },
-                Road::Serial { port: String::new() }, Road::Unknown] {
+            for road in [rtu_road(), Road::Tcp { bus: "".into(), address: "".into(), unit: 1 },
+                Road::Serial { port: "".into() }, Road::Unknown] {
                 for way in [Way::Sent, Way::Received] {
                     proptest::prop_assert!(explain(&road, way, &bytes).len() <= EXPLANATION_BYTES_MAX);
                 }

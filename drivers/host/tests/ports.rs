@@ -69,7 +69,7 @@ async fn a_scale_is_found_by_its_serial_number_wherever_it_is_plugged_in() {
     show(root.path(), "ttyUSB3", "1-1.4", "A10K5XYZ");
     let far_end = fleet::plug_scale(&dev.join("ttyUSB3"), &scale).unwrap();
     let well = bench.wait_health("s1", HealthState::Ok).await;
-    assert_eq!((well.cause, well.trouble_mono_ms, well.advice.as_str()), (None, None, ""));
+    assert_eq!((well.cause, well.trouble_mono_ms, &*well.advice), (None, None, ""));
     weight(&mut bench).await;
 
     // A second adapter with the same number: nobody can know which one is meant.

@@ -237,10 +237,9 @@ impl Daemon {
         if let Some(fault) = &*self.host_fault.lock().unwrap_or_else(PoisonError::into_inner) {
             reasons.push(format!("device drivers do not run: {fault}"));
         }
-        let lost = self.registry.lost();
-        if !lost.is_empty() {
-            let some: Vec<&str> = lost.iter().take(5).map(String::as_str).collect();
-            reasons.push(format!("{} devices do not answer: {}", lost.len(), some.join(", ")));
+        let (lost, some) = self.registry.lost(5);
+        if lost > 0 {
+            reasons.push(format!("{lost} devices do not answer: {}", some.join(", ")));
         }
         reasons
     }

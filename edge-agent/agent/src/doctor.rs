@@ -152,15 +152,14 @@ fn headquarters(daemon: &Daemon) -> Check {
 }
 
 fn devices(daemon: &Daemon) -> Check {
-    let lost = daemon.registry.lost();
-    if lost.is_empty() {
-        return check("devices", "ok", format!("{} configured, none lost", daemon.registry.all().len()), "");
+    let (lost, some) = daemon.registry.lost(10);
+    if lost == 0 {
+        return check("devices", "ok", format!("{} configured, none lost", daemon.registry.count()), "");
     }
-    let some: Vec<&str> = lost.iter().take(10).map(String::as_str).collect();
     check(
         "devices",
         "fail",
-        format!("{} lost: {}", lost.len(), some.join(", ")),
+        format!("{lost} lost: {}", some.join(", ")),
         "check power and cable; edgectl device show says how each is connected",
     )
 }

@@ -42,7 +42,7 @@ impl Now {
 /// The list, and how many troubles did not fit.
 #[must_use]
 pub fn list(
-    devices: &[(DeviceId, DeviceView)],
+    devices: &BTreeMap<DeviceId, DeviceView>,
     settle: &SettleState,
     hq: Option<&HqSection>,
     now: Now,
@@ -52,15 +52,15 @@ pub fn list(
     for (id, view) in devices {
         let Some(cause) = view.cause.filter(|_| view.is_troubled()) else { continue };
         let since_ms = view.trouble_mono_ms.map(|mono| now.wall(mono));
-        let trouble = groups.entry((cause, &view.advice)).or_insert_with(|| Trouble {
+        let trouble = groups.entry((cause, &*view.advice)).or_insert_with(|| Trouble {
             devices: Vec::new(),
             count: 0,
             class: view.class.name().to_owned(),
             state: view.word().to_owned(),
             since_ms,
             cause: cause.name().to_owned(),
-            reason: view.reason.clone(),
-            advice: view.advice.clone(),
+            reason: view.reason.to_string(),
+            advice: view.advice.to_string(),
         });
         trouble.count += 1;
         if trouble.devices.len() < NAMES_MAX {
@@ -132,7 +132,7 @@ mod tests {
             cause: Some(cause),
             advice: advice.into(),
             trouble_mono_ms: Some(trouble_mono_ms),
-            ..DeviceView::new(DeviceClass::Cabinet, String::new())
+            ..DeviceView::new(DeviceClass::Cabinet)
         }
     }
 
@@ -155,8 +155,8 @@ mod tests {
                 view(Cause::PortMissing, "the bus cable", 90_000 + number),
             ));
         }
-        devices.push((id("well"), DeviceView::new(DeviceClass::Tag, String::new())));
-        let (list, more) = list(&devices, &SettleState::default(), None, NOW);
+        devices.push((id("well"), DeviceView::new(DeviceClass::Tag)));
+        let (list, more) = list(&devices.into_iter().collect(), &SettleState::default(), None, NOW);
         assert_eq!((list.len(), more), (2, 0));
         assert_eq!(
             (list[0].devices.as_slice(), list[0].since_ms),
@@ -173,7 +173,7 @@ mod tests {
     fn many_troubles_are_counted() {
         let devices: Vec<_> =
             (0..50).map(|n| (id(&format!("d-{n}")), view(Cause::Mute, &format!("look at {n}"), n))).collect();
-        let (list, more) = list(&devices, &SettleState::default(), None, NOW);
+        let (list, more) = list(&devices.into_iter().collect(), &SettleState::default(), None, NOW);
         assert_eq!((list.len(), more), (TROUBLES_MAX, 30));
     }
 
@@ -181,17 +181,17 @@ mod tests {
     fn a_broker_that_is_away_and_a_silent_hq_are_told_apart() {
         let mut settle =
             SettleState { since_ms: Some(5), last_error: Some("refused".into()), ..SettleState::default() };
-        let (away, _) = list(&[], &settle, Some(&hq()), NOW);
+        let (away, _) = list(&BTreeMap::new(), &settle, Some(&hq()), NOW);
         assert_eq!((away[0].cause.as_str(), away[0].reason.as_str()), ("broker-unreachable", "refused"));
         assert!(away[0].advice.contains("broker:1883"), "{}", away[0].advice);
         settle.connected = true;
-        assert!(list(&[], &settle, Some(&hq()), NOW).0.is_empty(), "nothing waits");
+        assert!(list(&BTreeMap::new(), &settle, Some(&hq()), NOW).0.is_empty(), "nothing waits");
         settle.behind_ms = Some(NOW.wall_ms - 7_100);
-        assert!(list(&[], &settle, Some(&hq()), NOW).0.is_empty(), "still within its time");
+        assert!(list(&BTreeMap::new(), &settle, Some(&hq()), NOW).0.is_empty(), "still within its time");
         settle.behind_ms = Some(NOW.wall_ms - 7_200);
-        assert_eq!(list(&[], &settle, Some(&hq()), NOW).0[0].cause, "hq-silent");
+        assert_eq!(list(&BTreeMap::new(), &settle, Some(&hq()), NOW).0[0].cause, "hq-silent");
         settle.last_ack_ms = Some(NOW.wall_ms - 10);
-        assert!(list(&[], &settle, Some(&hq()), NOW).0.is_empty(), "it answers");
-        assert!(list(&[], &settle, None, NOW).0.is_empty(), "no HQ, no trouble with it");
+        assert!(list(&BTreeMap::new(), &settle, Some(&hq()), NOW).0.is_empty(), "it answers");
+        assert!(list(&BTreeMap::new(), &settle, None, NOW).0.is_empty(), "no HQ, no trouble with it");
     }
 }

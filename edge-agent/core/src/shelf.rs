@@ -72,7 +72,7 @@ pub struct Shelf {
     entries: BTreeMap<Sku, Entry>,
     tags: Vec<ShelfTag>,
     by_id: BTreeMap<DeviceId, TagNo>,
-    by_sku: BTreeMap<Sku, Vec<TagNo>>,
+    by_sku: BTreeSet<(Sku, TagNo)>,
     /// Articles to decide.
     dirty: BTreeSet<Sku>,
     /// Articles to decide at a time.
@@ -93,7 +93,7 @@ impl Shelf {
             entries: BTreeMap::new(),
             tags: Vec::new(),
             by_id: BTreeMap::new(),
-            by_sku: BTreeMap::new(),
+            by_sku: BTreeSet::new(),
             dirty: BTreeSet::new(),
             wakes: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -118,7 +118,7 @@ impl Shelf {
         }
         let tag = self.plan.add_tag(led, now_ms)?;
         self.by_id.insert(id.clone(), tag);
-        self.by_sku.entry(sku).or_default().push(tag);
+        self.by_sku.insert((sku, tag));
         self.tags.push(ShelfTag { id, sku, layout: false });
         self.dirty.insert(sku);
         Ok(tag)
@@ -236,15 +236,15 @@ impl Shelf {
         let Self { entries, by_sku, tags, plan, wakes, touched, .. } = self;
         // Decided again when the commit has ended.
         let entry = entries.get_mut(&sku).filter(|entry| !entry.pending)?;
-        let numbers = by_sku.get(&sku).map(Vec::as_slice).unwrap_or_default();
-        let shown = |number: &TagNo| {
+        let numbers = || by_sku.range((sku, TagNo(0))..=(sku, TagNo(u32::MAX))).map(|(_, number)| *number);
+        let shown = |number: TagNo| {
             let tag = tags.get(usize::try_from(number.0).ok()?)?;
-            Some(Shown { tag: tag.id.clone(), confirmed: plan.shown(*number) })
+            Some(Shown { tag: tag.id.clone(), confirmed: plan.shown(number) })
         };
         let decided = price::decide(
             &entry.article,
             entry.till,
-            &numbers.iter().filter_map(shown).collect::<Vec<_>>(),
+            &numbers().filter_map(shown).collect::<Vec<_>>(),
             now.wall,
         );
         if let Some(at) = decided.wake {
@@ -252,7 +252,7 @@ impl Shelf {
         }
         entry.held_by = decided.waiting_for;
         entry.pending = decided.till.is_some();
-        for number in numbers {
+        for number in numbers() {
             let index = usize::try_from(number.0).unwrap_or(usize::MAX);
             let Some(tag) = tags.get(index) else { continue };
             let target = decided.tags.iter().find(|target| target.tag == tag.id).map(|target| target.show);
@@ -262,13 +262,13 @@ impl Shelf {
                 due_ms: now.mono_ms.saturating_add(self.price_due_ms),
             });
             let layout = || {
-                let show = plan.shown(*number).filter(|_| tag.layout)?;
+                let show = plan.shown(number).filter(|_| tag.layout)?;
                 let due_ms = now.mono_ms.saturating_add(LAYOUT_DUE_MS);
                 Some(Want { show, urgency: Urgency::Layout, due_ms })
             };
             let want = price.or_else(layout);
-            plan.handle_want(*number, want, now.mono_ms);
-            touched.insert(*number);
+            plan.handle_want(number, want, now.mono_ms);
+            touched.insert(number);
         }
         decided.till
     }

@@ -3,6 +3,8 @@
 
 use crate::text::{Text, TextError};
 use alloc::string::String;
+use alloc::sync::Arc;
+use core::borrow::Borrow;
 use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Serialize};
@@ -188,25 +190,42 @@ impl From<EventId> for FactRef {
     }
 }
 
+/// Longest name of a device.
+const DEVICE_ID_BYTES_MAX: usize = 32;
+
 /// A device's stable name in this store: 1-32 characters of `a-z 0-9 -`, given by the configuration.
+///
+/// Copies share one allocation: everything that knows a store's thousands of tags knows them by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct DeviceId(Text<32>);
+pub struct DeviceId(Arc<str>);
 
 impl DeviceId {
     /// Checks and wraps a name.
     pub fn new(name: &str) -> Result<Self, ParseIdError> {
         let fits = !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        match Text::new(name) {
-            Ok(text) if fits => Ok(Self(text)),
-            _ => Err(ParseIdError::Device(Text::lossy(name))),
+        if fits && name.len() <= DEVICE_ID_BYTES_MAX {
+            Ok(Self(name.into()))
+        } else {
+            Err(ParseIdError::Device(Text::lossy(name)))
         }
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.0
+    }
+
+    /// The name, shared.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Borrow<str> for DeviceId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -219,7 +238,7 @@ impl TryFrom<String> for DeviceId {
 
 impl From<DeviceId> for String {
     fn from(id: DeviceId) -> Self {
-        id.0.into()
+        String::from(&*id.0)
     }
 }
 

@@ -286,8 +286,8 @@ fn answer(answer: &TagAnswer) -> Value {
 fn health(health: &Health) -> Value {
     let c = &health.counters;
     json!({
-        "kind": "health", "state": health.state.name(), "reason": health.reason,
-        "since_mono_ms": health.since_mono_ms, "cause": health.cause.map(drv_host::Cause::name), "advice": health.advice, "last_good_mono_ms": health.last_good_mono_ms,
+        "kind": "health", "state": health.state.name(), "reason": &*health.reason,
+        "since_mono_ms": health.since_mono_ms, "cause": health.cause.map(drv_host::Cause::name), "advice": &*health.advice, "last_good_mono_ms": health.last_good_mono_ms,
         "good": c.good, "malformed": c.malformed, "refused": c.refused, "timeouts": c.timeouts,
         "reopened": c.reopened, "restarts": c.restarts, "dropped": c.dropped})
 }

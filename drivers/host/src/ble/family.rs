@@ -43,7 +43,8 @@ pub(super) struct Seen {
 #[derive(Debug, Clone)]
 pub(super) enum Family {
     Gicisky(GiciskyWriter),
-    Esl(EslWriter),
+    /// Boxed: keys, which most tags have none of.
+    Esl(Box<EslWriter>),
     Oepl(OeplWriter),
 }
 
@@ -56,11 +57,11 @@ impl Family {
                 let EslAddress { id, group } = tag.esl.unwrap_or_default();
                 // The configuration was checked: what is missing here cannot be.
                 let key = |key: &Option<KeyText>| key.as_ref().and_then(KeyText::material);
-                Self::Esl(EslWriter {
+                Self::Esl(Box::new(EslWriter {
                     address: drv_protocol::esl::Address::new(id, group).ok(),
                     sync_key: key(&ble.sync_key),
                     response_key: key(&tag.response_key),
-                })
+                }))
             }
         }
     }

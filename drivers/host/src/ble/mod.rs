@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
+use drv_protocol::advert::Address;
+
 use crate::config::{BleConfig, CabinetConfig, TagConfig};
 use crate::event::TagOrder;
 use crate::pace::Backoff;
@@ -46,8 +48,7 @@ use sensors::Sensors;
 #[derive(Debug, Clone)]
 pub(crate) struct Tag {
     device: Arc<str>,
-    /// `FF:FF:92:00:00:01`, upper case.
-    address: String,
+    address: Address,
     model: u16,
     family: Family,
 }
@@ -55,6 +56,7 @@ pub(crate) struct Tag {
 /// Owner of the adapter.
 pub(crate) struct BleDriver {
     config: BleConfig,
+    /// In the order of their addresses.
     tags: Vec<Tag>,
     sensors: Sensors,
     jobs: Receiver<TagOrder>,
@@ -69,13 +71,14 @@ impl BleDriver {
         cabinets: &[CabinetConfig],
         jobs: Receiver<TagOrder>,
     ) -> Self {
-        let tag = |tag: &TagConfig| Tag {
-            device: Arc::from(tag.id.as_str()),
-            address: tag.address.to_ascii_uppercase(),
-            model: tag.model,
-            family: Family::new(tag, &config),
+        let tag = |tag: &TagConfig| {
+            // The configuration was checked: it is an address.
+            let address = Address::parse(&tag.address)?;
+            let family = Family::new(tag, &config);
+            Some(Tag { device: Arc::from(tag.id.as_str()), address, model: tag.model, family })
         };
-        let tags = tags.iter().map(tag).collect();
+        let mut tags: Vec<Tag> = tags.iter().filter_map(tag).collect();
+        tags.sort_unstable_by_key(|tag| tag.address);
         let patience = Duration::from_millis(config.lost_after_ms.into());
         let queue = Queue::new(config.attempts, config.connections, patience);
         let sensors = Sensors::new(&config, cabinets);

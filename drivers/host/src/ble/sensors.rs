@@ -102,7 +102,7 @@ impl Sensors {
         for (address, ear) in self.heard.iter_mut().filter(|(_, ear)| ear.sensor.is_none()) {
             match ear.prepare(*address) {
                 Ok(()) => desk.reachable([&ear.device].into_iter()),
-                Err(reason) => desk.contact(&ear.device, &Contact::Unreachable(reason)),
+                Err(reason) => desk.contact(&ear.device, &Contact::Unreachable(reason.into())),
             }
         }
     }
@@ -261,7 +261,7 @@ fn short(uuid: Uuid) -> Option<u16> {
 }
 
 /// The address in `hci0/dev_FF_FF_92_00_00_01`.
-fn address_of(id: &PeripheralId) -> Option<Address> {
+pub(super) fn address_of(id: &PeripheralId) -> Option<Address> {
     Address::parse(&id.to_string().rsplit_once("dev_")?.1.replace('_', ":"))
 }
 

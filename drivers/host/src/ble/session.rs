@@ -274,10 +274,8 @@ impl BleDriver {
     }
 
     fn index_of(&self, id: &PeripheralId) -> Option<usize> {
-        // "hci0/dev_FF_FF_92_00_00_01"
-        let text = id.to_string();
-        let address = text.rsplit_once("dev_")?.1.replace('_', ":");
-        self.tags.iter().position(|tag| tag.address == address)
+        let address = super::sensors::address_of(id)?;
+        self.tags.binary_search_by_key(&address, |tag| tag.address).ok()
     }
 
     /// A configured tag was heard.

@@ -136,7 +136,7 @@ impl Bench {
     async fn health(&mut self, device: &str, state: HealthState) -> String {
         let pick = |from: &str, body: &DeviceBody| match body {
             DeviceBody::Health(health) if from == device && health.state == state => {
-                Some(health.reason.clone())
+                Some(health.reason.to_string())
             }
             _ => None,
         };

@@ -3,15 +3,16 @@
 use super::answer::{Refused, ok};
 use super::{fields, post, words};
 use crate::daemon::Daemon;
+use crate::devices::{self, Registry};
 use crate::troubles::{self, Now};
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use edge_api::{
     AlarmCount, Curve, CurvePoint, Device, DeviceDetail, Devices, EventRow, Events, Frame, Frames, Health,
-    LedgerBrief, Price, Scale, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TEMPERATURE,
+    LedgerBrief, Named, Price, Scale, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TEMPERATURE,
 };
 use edge_core::weighing::Screen;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use sync_model::{Direction, FactRef, LogId, Seq, Sku, UnixMillis};
@@ -62,7 +63,8 @@ pub(crate) async fn scale(
         .get(&id)
         .filter(|view| view.class == sync_model::DeviceClass::Scale)
         .ok_or_else(|| Refused::not_found("scale", &id))?;
-    let screen = view.screen.unwrap_or(Screen::Fault { reason: view.reason });
+    let fault = || Screen::Fault { reason: view.reason.to_string() };
+    let screen = view.screen.map_or_else(fault, |screen| *screen);
     let state = screen.word().to_owned();
     let (net_g, event, reason) = match screen {
         Screen::Ready => (None, None, None),
@@ -103,8 +105,9 @@ pub(crate) async fn status(State(daemon): State<Arc<Daemon>>) -> Result<Response
     let reasons = daemon.reasons();
     let config = daemon.config();
     let moment = daemon.moment();
+    let settle = daemon.settle.get();
     let (troubles, more_troubles) =
-        troubles::list(&daemon.registry.all(), &daemon.settle.get(), config.hq.as_ref(), moment);
+        daemon.registry.look(|devices| troubles::list(devices, &settle, config.hq.as_ref(), moment));
     let full = daemon.space.pressure() == crate::space::Pressure::Full;
     Ok(ok(Status {
         store: store.0,
@@ -141,25 +144,50 @@ pub(crate) async fn health(State(daemon): State<Arc<Daemon>>) -> Response {
     ok(Health { state: state.into() })
 }
 
-fn device_row(id: &sync_model::DeviceId, view: &crate::devices::DeviceView, now: Now) -> Device {
+fn device_row(id: &sync_model::DeviceId, view: &devices::DeviceView, now: Now) -> Device {
     Device {
         id: id.to_string(),
         class: view.class.name().into(),
         state: view.word().into(),
-        reason: if view.word() == "ok" { String::new() } else { view.reason.clone() },
+        reason: if view.word() == "ok" { String::new() } else { view.reason.to_string() },
         cause: view.cause.map(|cause| cause.name().into()).unwrap_or_default(),
-        advice: view.advice.clone(),
+        advice: view.advice.to_string(),
         since_ms: view.trouble_mono_ms.map(|mono| now.wall(mono)),
         last_seen_ms: view.last_seen_ms,
-        reading: view.reading.clone(),
+        reading: view.reading.for_people(),
     }
 }
 
 /// `GET /v1/devices`.
 pub(crate) async fn devices(State(daemon): State<Arc<Daemon>>) -> Response {
-    let now = daemon.moment();
-    let devices = daemon.registry.all().iter().map(|(id, view)| device_row(id, view, now)).collect();
-    ok(Devices { devices })
+    ok(Rows { registry: &daemon.registry, now: daemon.moment() })
+}
+
+/// [`Devices`], a row at a time: thousands of rows in memory beside their text would be most of what the daemon ever needs.
+struct Rows<'r> {
+    registry: &'r Registry,
+    now: Now,
+}
+
+impl Named for Rows<'_> {
+    const SCHEMA: &'static str = Devices::SCHEMA;
+}
+
+impl Serialize for Rows<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([("devices", List(self))])
+    }
+}
+
+struct List<'r>(&'r Rows<'r>);
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Rows { registry, now } = self.0;
+        registry.look(|devices| {
+            serializer.collect_seq(devices.iter().map(|(id, view)| device_row(id, view, *now)))
+        })
+    }
 }
 
 /// `GET /v1/devices/{id}`.
@@ -169,10 +197,7 @@ pub(crate) async fn device(
 ) -> Result<Response, Refused> {
     let id = fields::device("id", &id)?;
     let view = daemon.registry.get(&id).ok_or_else(|| Refused::not_found("device", &id))?;
-    let health = daemon
-        .host(|host| host.health().into_iter().find(|entry| entry.device.as_ref() == id.as_str()))
-        .flatten();
-    let counted = health.map_or(view.counters, |entry| entry.health.counters);
+    let counted = daemon.host(|host| host.counters(id.as_str())).flatten().unwrap_or_default();
     let counters = BTreeMap::from([
         ("good".to_owned(), counted.good),
         ("malformed".to_owned(), counted.malformed),
@@ -185,7 +210,7 @@ pub(crate) async fn device(
     let frames = daemon.host(|host| host.frames(id.as_str())).unwrap_or_default();
     let frames = frames.iter().map(|frame| format!("{} {}", arrow(frame), hex(frame))).collect();
     let device = device_row(&id, &view, daemon.moment());
-    Ok(ok(DeviceDetail { device, connection: view.connection, counters, frames }))
+    Ok(ok(DeviceDetail { device, connection: devices::connection(&daemon.config(), &id), counters, frames }))
 }
 
 fn arrow(frame: &drv_host::RawFrame) -> &'static str {
@@ -214,7 +239,9 @@ pub(crate) async fn frames(
     Query(query): Query<FramesQuery>,
 ) -> Result<Response, Refused> {
     let id = fields::device("id", &id)?;
-    let view = daemon.registry.get(&id).ok_or_else(|| Refused::not_found("device", &id))?;
+    if daemon.registry.get(&id).is_none() {
+        return Err(Refused::not_found("device", &id));
+    }
     let seen = daemon.host(|host| {
         let frames = host.frames(id.as_str());
         let last = frames.last().map_or(0, |frame| frame.number);
@@ -235,7 +262,7 @@ pub(crate) async fn frames(
     let software = crate::daemon::software().to_string();
     Ok(ok(Frames {
         device: id.to_string(),
-        connection: view.connection,
+        connection: devices::connection(&daemon.config(), &id),
         wire,
         software,
         frames,
@@ -411,7 +438,7 @@ pub(crate) async fn curve(
             temperature_mc: i32::try_from(sample.value).ok().filter(|_| sample.good),
         })
         .collect();
-    let (high_mc, low_mc) = match view.reading {
+    let (high_mc, low_mc) = match view.reading.for_people() {
         Some(edge_api::DeviceReading::Cabinet { high_mc, low_mc, .. }) => (high_mc, low_mc),
         _ => (None, None),
     };

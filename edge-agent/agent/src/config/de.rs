@@ -6,6 +6,7 @@ use super::tree::{Entry, Node, Place, Value, join};
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor};
 use std::fmt;
+use std::sync::Arc;
 
 /// Reads `T` from the tree.
 pub(super) fn read<T: de::DeserializeOwned>(root: &Node) -> Result<T, ConfigError> {
@@ -165,7 +166,7 @@ impl<'de> de::Deserializer<'de> for At<'_> {
     ) -> Result<V::Value, Complaint> {
         let result = match &self.node.value {
             Value::String(text) => {
-                let plain: StrDeserializer<'_, Complaint> = text.as_str().into_deserializer();
+                let plain: StrDeserializer<'_, Complaint> = text.as_ref().into_deserializer();
                 plain.deserialize_enum(name, variants, visitor)
             }
             other => Err(Complaint::new(one_of(variants), Some(other.describe()))),
@@ -201,9 +202,9 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
 }
 
 struct Entries<'n> {
-    entries: std::collections::btree_map::Iter<'n, String, Entry>,
+    entries: std::slice::Iter<'n, (Arc<str>, Entry)>,
     path: &'n str,
-    value: Option<(&'n String, &'n Entry)>,
+    value: Option<(&'n str, &'n Entry)>,
 }
 
 impl<'de> de::MapAccess<'de> for Entries<'_> {
@@ -212,7 +213,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Complaint> {
         let Some((key, entry)) = self.entries.next() else { return Ok(None) };
         self.value = Some((key, entry));
-        let plain: StrDeserializer<'_, Complaint> = key.as_str().into_deserializer();
+        let plain: StrDeserializer<'_, Complaint> = key.as_ref().into_deserializer();
         seed.deserialize(plain).map(Some).map_err(|mut error| {
             // An unknown key is reported at the key itself, under its own path.
             error.0.below = None;

@@ -3,10 +3,15 @@
 //!
 //! Merge rules for drop-ins, in name order: tables merge key by key, arrays of tables append, any other value of the later
 //! file replaces the earlier one, and a change of type is an error that names both places.
+//!
+//! Memory: a store has thousands of `[[tag]]` tables, and this tree is what a start of the daemon needs most memory for. So keys
+//! are shared, tables are sorted lists, and a long file is handed to the TOML parser in parts ([`in_parts`]).
 
 use super::ConfigError;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
@@ -19,9 +24,9 @@ pub struct Place {
     /// The file as it was named.
     pub file: Arc<str>,
     /// Line, from 1.
-    pub line: usize,
+    pub line: u32,
     /// Column in characters, from 1.
-    pub column: usize,
+    pub column: u32,
 }
 
 impl fmt::Display for Place {
@@ -44,15 +49,43 @@ pub(super) struct Entry {
     pub(super) node: Node,
 }
 
-pub(super) type Table = BTreeMap<String, Entry>;
+/// Entries in the order of their keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table(Vec<(Arc<str>, Entry)>);
+
+impl Table {
+    fn place(&self, key: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| (**known).cmp(key))
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+        self.place(key).ok().and_then(|at| self.0.get(at)).map(|(_, entry)| entry)
+    }
+
+    fn get_mut(&mut self, key: &str) -> Option<&mut Entry> {
+        let at = self.place(key).ok()?;
+        self.0.get_mut(at).map(|(_, entry)| entry)
+    }
+
+    fn insert(&mut self, key: Arc<str>, entry: Entry) {
+        match self.place(&key) {
+            Ok(at) => self.0[at].1 = entry,
+            Err(at) => self.0.insert(at, (key, entry)),
+        }
+    }
+
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, (Arc<str>, Entry)> {
+        self.0.iter()
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(super) enum Value {
-    String(String),
+    String(Box<str>),
     Integer(i64),
     Float(f64),
     Boolean(bool),
-    Datetime(String),
+    Datetime(Box<str>),
     Array(Vec<Node>),
     Table(Table),
 }
@@ -83,12 +116,24 @@ struct Lines<'t> {
     file: Arc<str>,
     text: &'t str,
     starts: Vec<usize>,
+    /// Keys seen: most are those of thousands of tables alike.
+    keys: RefCell<BTreeSet<Arc<str>>>,
 }
 
 impl<'t> Lines<'t> {
     fn new(file: &str, text: &'t str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { file: file.into(), text, starts }
+        Self { file: file.into(), text, starts, keys: RefCell::default() }
+    }
+
+    fn key(&self, key: &str) -> Arc<str> {
+        let mut keys = self.keys.borrow_mut();
+        if let Some(known) = keys.get(key) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = key.into();
+        keys.insert(Arc::clone(&new));
+        new
     }
 
     fn place(&self, offset: usize) -> Place {
@@ -96,41 +141,120 @@ impl<'t> Lines<'t> {
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = self.starts[line - 1];
         let column = self.text.get(start..offset).map_or(1, |before| before.chars().count() + 1);
-        Place { file: self.file.clone(), line, column }
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Place { file: self.file.clone(), line: number(line), column: number(column) }
+    }
+
+    /// The text of a line.
+    fn line(&self, line: u32) -> &'t str {
+        let start = usize::try_from(line).ok().and_then(|line| self.starts.get(line.checked_sub(1)?));
+        start
+            .and_then(|start| self.text.get(*start..))
+            .and_then(|rest| rest.lines().next())
+            .unwrap_or_default()
     }
 }
 
 /// Parses one file into a tree.
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, ConfigError> {
     let lines = Lines::new(file, text);
+    let place = Place { file: lines.file.clone(), line: 1, column: 1 };
+    let table = match in_parts(&lines) {
+        Some(table) => table,
+        None => part(&lines, 0..text.len())?,
+    };
+    Ok(Node { place, value: Value::Table(table) })
+}
+
+/// A part is at least so long, if the file has so much.
+const PART_BYTES: usize = 16 * 1024;
+
+/// A long file, cut before lines like `[[tag]]` and parsed in parts, because the parser takes about fifty times the memory of what
+/// it parses at once.
+///
+/// `None`: the file is short, or the parts do not fit together by themselves; then the file has to be parsed as a whole, which
+/// also gives the error. The parts mean what the whole means when each is TOML and nothing stands in two of them but arrays
+/// of tables: a cut inside a text or an array leaves a part that is no TOML (texts of several lines are not cut at all), and a
+/// table header that meant an element of an earlier part is a plain table in its own, which is something in two parts.
+fn in_parts(lines: &Lines<'_>) -> Option<Table> {
+    if lines.text.len() < 2 * PART_BYTES || lines.text.contains("\"\"\"") || lines.text.contains("'''") {
+        return None;
+    }
+    let mut table = Table::default();
+    let mut start = 0;
+    while start < lines.text.len() {
+        let end = cut(lines, start);
+        for (key, entry) in part(lines, start..end).ok()?.0 {
+            let Some(known) = table.get_mut(&key) else {
+                table.insert(key, entry);
+                continue;
+            };
+            let by_header = |entry: &Entry| lines.line(entry.key.line).trim_start().starts_with("[[");
+            if !by_header(known) || !by_header(&entry) {
+                return None;
+            }
+            match (&mut known.node.value, entry.node.value) {
+                (Value::Array(items), Value::Array(more)) => items.extend(more),
+                _ => return None,
+            }
+        }
+        start = end;
+    }
+    Some(table)
+}
+
+/// Where a part that begins at `start` ends.
+fn cut(lines: &Lines<'_>, start: usize) -> usize {
+    let first = lines.starts.partition_point(|at| *at < start.saturating_add(PART_BYTES));
+    let plain = |line: &str| {
+        let name = line.strip_prefix("[[").and_then(|rest| rest.split_once("]]")).map(|(name, _)| name);
+        let bare =
+            |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        name.is_some_and(|name| !name.is_empty() && bare(name))
+    };
+    let cuts = lines.starts.iter().skip(first).copied();
+    let mut cuts =
+        cuts.filter(|at| lines.text.get(*at..).is_some_and(|rest| plain(rest.lines().next().unwrap_or(""))));
+    cuts.next().unwrap_or(lines.text.len())
+}
+
+fn part(lines: &Lines<'_>, range: Range<usize>) -> Result<Table, ConfigError> {
+    let base = range.start;
+    let text = lines.text.get(range).unwrap_or_default();
     let document = DeTable::parse(text).map_err(|error| ConfigError {
-        place: lines.place(error.span().map_or(0, |span| span.start)),
+        place: lines.place(base + error.span().map_or(0, |span| span.start)),
         key: String::new(),
         expected: "TOML".into(),
         found: error.message().replace('\n', ", "),
     })?;
-    let place = Place { file: lines.file.clone(), line: 1, column: 1 };
-    Ok(Node { place, value: Value::Table(table(&lines, document.get_ref(), "", 0)?) })
+    table(lines, base, document.get_ref(), "", 0)
 }
 
-fn table(lines: &Lines<'_>, source: &DeTable<'_>, path: &str, depth: usize) -> Result<Table, ConfigError> {
-    let mut out = Table::new();
+fn table(
+    lines: &Lines<'_>,
+    base: usize,
+    source: &DeTable<'_>,
+    path: &str,
+    depth: usize,
+) -> Result<Table, ConfigError> {
+    let mut out = Table(Vec::with_capacity(source.len()));
     for (key, value) in source {
-        let place = lines.place(key.span().start);
+        let place = lines.place(base + key.span().start);
         let path = join(path, key.get_ref());
-        let node = node(lines, value, &path, depth + 1)?;
-        out.insert(key.get_ref().to_string(), Entry { key: place, node });
+        let node = node(lines, base, value, &path, depth + 1)?;
+        out.insert(lines.key(key.get_ref()), Entry { key: place, node });
     }
     Ok(out)
 }
 
 fn node(
     lines: &Lines<'_>,
+    base: usize,
     source: &toml::Spanned<DeValue<'_>>,
     path: &str,
     depth: usize,
 ) -> Result<Node, ConfigError> {
-    let place = lines.place(source.span().start);
+    let place = lines.place(base + source.span().start);
     let refuse = |expected: &str, found: String| ConfigError {
         place: place.clone(),
         key: path.into(),
@@ -141,7 +265,7 @@ fn node(
         return Err(refuse("at most 16 levels of tables", "a deeper one".into()));
     }
     let value = match source.get_ref() {
-        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::String(text) => Value::String(text.as_ref().into()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map(Value::Integer)
             .map_err(|_| refuse("an integer of 64 bits", format!("`{}`", number.as_str())))?,
@@ -151,15 +275,15 @@ fn node(
             .map(Value::Float)
             .map_err(|_| refuse("a floating point number", format!("`{}`", number.as_str())))?,
         DeValue::Boolean(flag) => Value::Boolean(*flag),
-        DeValue::Datetime(text) => Value::Datetime(text.to_string()),
+        DeValue::Datetime(text) => Value::Datetime(text.to_string().into()),
         DeValue::Array(items) => Value::Array(
             items
                 .iter()
                 .enumerate()
-                .map(|(index, item)| node(lines, item, &format!("{path}[{index}]"), depth + 1))
+                .map(|(index, item)| node(lines, base, item, &format!("{path}[{index}]"), depth + 1))
                 .collect::<Result<_, _>>()?,
         ),
-        DeValue::Table(inner) => Value::Table(table(lines, inner, path, depth)?),
+        DeValue::Table(inner) => Value::Table(table(lines, base, inner, path, depth)?),
     };
     Ok(Node { place, value })
 }
@@ -173,7 +297,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
 pub(super) fn merge(base: &mut Node, over: Node, path: &str) -> Result<(), ConfigError> {
     match (&mut base.value, over.value) {
         (Value::Table(base), Value::Table(over)) => {
-            for (key, entry) in over {
+            for (key, entry) in over.0 {
                 match base.get_mut(&key) {
                     Some(existing) => merge(&mut existing.node, entry.node, &join(path, &key))?,
                     None => {
@@ -232,5 +356,50 @@ pub(super) fn found(root: &Node, path: &str) -> String {
     match walk(root, path) {
         (node, true) => node.value.describe(),
         (_, false) => "nothing".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(count: u32) -> String {
+        (0..count).map(|number| format!("[[tag]]\nid = \"tag-{number}\"\nsku = {number}\n\n")).collect()
+    }
+
+    /// What a tree says, with every place.
+    fn shown(parsed: &Result<Node, ConfigError>) -> String {
+        format!("{parsed:?}")
+    }
+
+    fn whole(text: &str) -> Result<Node, ConfigError> {
+        let lines = Lines::new("a.toml", text);
+        let place = Place { file: "a.toml".into(), line: 1, column: 1 };
+        part(&lines, 0..text.len()).map(|table| Node { place, value: Value::Table(table) })
+    }
+
+    #[test]
+    fn a_long_file_means_the_same_in_parts() {
+        let text = format!("[store]\nid = 1\n\n{}[[bus]]\nid = \"b\"\n{}", tags(900), tags(900));
+        let lines = Lines::new("a.toml", &text);
+        assert!(in_parts(&lines).is_some(), "it is long enough to be cut");
+        assert_eq!(shown(&parse("a.toml", &text)), shown(&whole(&text)));
+        assert_eq!(find(&parse("a.toml", &text).unwrap(), "tag[1799].sku").line, 7_207);
+    }
+
+    #[test]
+    fn what_only_the_whole_can_tell_is_told_by_the_whole() {
+        let many = tags(2_000);
+        for text in [
+            format!("tag = [{{ id = \"x\" }}]\n{many}"),
+            format!("{many}[tag.more]\na = 1\n"),
+            format!("[store]\na = 1\n{many}[[x]]\nb = 1\n[store]\na = 2\n"),
+            format!("{many}[store]\na = [\n[[1]],\n[[2]],\n]\n"),
+            format!("{many}[[tag]]\nid = \n"),
+            format!("a = \"\"\"\n[[b]]\n{many}\"\"\"\n"),
+            format!("[a]\nb = [\n{}1]\n", "[[tag]],\n".repeat(4_000)),
+        ] {
+            assert_eq!(shown(&parse("a.toml", &text)), shown(&whole(&text)), "{text:.40}");
+        }
     }
 }

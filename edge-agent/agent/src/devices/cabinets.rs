@@ -110,14 +110,11 @@ impl Cabinet {
         let (high, low) = (self.limits.high.map(|limit| limit.0), self.limits.low.map(|limit| limit.0));
         let (fault, alarms) = (reading.fault.clone(), reading.alarms.clone());
         desk.daemon.registry.update(&self.id, |view| {
-            view.reading = Some(DeviceReading::Cabinet {
-                temperature_mc: reading.value.map(|value| value.0),
-                phase: word.into(),
-                high_mc: high,
-                low_mc: low,
-                fault,
-                alarms,
-            });
+            let temperature_mc = reading.value.map(|value| value.0);
+            let phase = word.into();
+            view.reading =
+                DeviceReading::Cabinet { temperature_mc, phase, high_mc: high, low_mc: low, fault, alarms }
+                    .into();
         });
         self.queue(desk, sample, now);
     }

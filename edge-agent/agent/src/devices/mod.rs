@@ -18,8 +18,8 @@ mod start;
 mod steam_flags;
 mod steamers;
 
-pub use registry::{DeviceView, Registry};
-pub(crate) use start::views;
+pub use registry::{DeviceView, Reading, Registry, TagView};
+pub(crate) use start::{connection, views};
 pub use steamers::BATCHES_MAX;
 pub(crate) use steamers::{Discarded, batch_key};
 
@@ -27,7 +27,6 @@ use crate::daemon::Daemon;
 use crate::overrides::InForce;
 use cabinets::{Cabinet, Watched};
 use drv_host::{DeviceBody, DeviceEvent, Health, HealthState, ScaleOrder};
-use edge_api::DeviceReading;
 use edge_core::Moment;
 use edge_core::batch::Batch;
 use minutes::{Minutes, Written};
@@ -160,12 +159,11 @@ impl Desk {
     }
 }
 
-/// One configured device.
+/// One configured device that is no tag.
 enum Unit {
     Scale(Box<Scale>),
     Cabinet(Box<Cabinet>),
     Steamer(Box<Steamer>),
-    Tag(DeviceId),
 }
 
 /// The loop's state.
@@ -240,7 +238,8 @@ impl Loop {
     }
 
     fn event(&mut self, event: DeviceEvent) {
-        let Some(unit) = self.units.get_mut(event.device.as_ref()) else {
+        let registry = &self.desk.daemon.registry;
+        let Some(id) = registry.named(&event.device) else {
             tracing::debug!(device = %event.device, "event of a device that is not configured");
             return;
         };
@@ -251,13 +250,16 @@ impl Loop {
                 | DeviceBody::Temperature(_)
                 | DeviceBody::Steamer(_)
                 | DeviceBody::TagSeen { .. }
-        ) && let Ok(id) = DeviceId::new(&event.device)
-        {
-            self.desk.daemon.registry.update(&id, |view| {
+        ) {
+            registry.update(&id, |view| {
                 view.seen = true;
                 view.last_seen_ms = Some(event.wall_ms);
             });
         }
+        if let DeviceBody::Health(health) = &event.body {
+            return self.health(&id, health);
+        }
+        let Some(unit) = self.units.get_mut(id.as_str()) else { return self.tag(&id, event.body) };
         match (unit, event.body) {
             (Unit::Scale(scale), DeviceBody::Weight(reading)) => {
                 scale.reading(&self.desk, &reading, event.mono_ms, event.wall_ms);
@@ -273,57 +275,60 @@ impl Loop {
             (Unit::Steamer(steamer), DeviceBody::SteamerCommand { job, result }) => {
                 steamer.commanded(&self.desk, job, &result, now);
             }
-            (Unit::Tag(id), DeviceBody::TagSeen { battery_mv, rssi, .. }) => {
-                let signal = rssi;
-                self.desk.daemon.registry.update(id, |view| {
-                    if let Some(DeviceReading::Tag { battery_mv: battery, rssi, .. }) = &mut view.reading {
-                        *battery = Some(battery_mv);
-                        *rssi = signal;
-                    }
-                });
-                tell(&self.tags, TagNews::Seen { tag: id.clone(), battery_mv, rssi: signal });
-            }
-            (Unit::Tag(_), DeviceBody::TagWritten { job, result }) => {
-                if self.tags.try_send(TagNews::Written { job, result }).is_err() {
-                    tracing::warn!(job, "answer of a tag was dropped; its job is tried again");
-                }
-            }
-            (_, DeviceBody::Health(health)) => self.health(&event.device, &health),
             (_, body) => tracing::warn!(device = %event.device, ?body, "event does not fit the device"),
         }
     }
 
-    fn health(&mut self, device: &str, health: &Health) {
-        let Ok(id) = DeviceId::new(device) else { return };
+    /// What a tag said. It has no state here: the price pump plans for it.
+    fn tag(&mut self, id: &DeviceId, body: DeviceBody) {
+        match body {
+            DeviceBody::TagSeen { battery_mv, rssi, .. } => {
+                self.desk.daemon.registry.update(id, |view| {
+                    if let Reading::Tag(tag) = &mut view.reading {
+                        tag.battery_mv = Some(battery_mv);
+                        tag.rssi = rssi;
+                    }
+                });
+                tell(&self.tags, TagNews::Seen { tag: id.clone(), battery_mv, rssi });
+            }
+            DeviceBody::TagWritten { job, result } => {
+                if self.tags.try_send(TagNews::Written { job, result }).is_err() {
+                    tracing::warn!(job, "answer of a tag was dropped; its job is tried again");
+                }
+            }
+            body => tracing::warn!(device = %id, ?body, "event does not fit the device"),
+        }
+    }
+
+    fn health(&mut self, id: &DeviceId, health: &Health) {
         let present = match health.state {
             HealthState::Seen | HealthState::Ok | HealthState::Degraded => true,
             HealthState::Lost | HealthState::Failed => false,
         };
-        self.desk.daemon.registry.update(&id, |view| {
+        self.desk.daemon.registry.update(id, |view| {
             view.health = Some(health.state);
             view.reason.clone_from(&health.reason);
             view.cause = health.cause;
             view.advice.clone_from(&health.advice);
             view.trouble_mono_ms = health.trouble_mono_ms;
-            view.counters = health.counters;
             view.seen |= present;
         });
-        self.presence.set(&id, present, &health.reason);
-        match self.units.get_mut(device) {
+        self.presence.set(id, present);
+        match self.units.get_mut(id.as_str()) {
             Some(Unit::Scale(scale)) if !present => scale.fault(&self.desk, &health.reason),
             Some(Unit::Cabinet(cabinet)) => cabinet.silent(!present),
             Some(Unit::Steamer(steamer)) => steamer.silent(!present),
-            Some(Unit::Tag(_)) => {
-                tell(&self.tags, TagNews::Adapter { running: health.state != HealthState::Failed });
-            }
-            Some(Unit::Scale(_)) | None => {}
+            Some(Unit::Scale(_)) => {}
+            None => tell(&self.tags, TagNews::Adapter { running: health.state != HealthState::Failed }),
         }
         self.write_presence();
     }
 
     fn write_presence(&mut self) {
         let now = self.desk.daemon.clock.mono_ms();
-        for (device, present, fact) in self.presence.due(now) {
+        let daemon = &self.desk.daemon;
+        let reason = |id: &DeviceId| daemon.registry.get(id).map_or_else(|| "".into(), |view| view.reason);
+        for (device, present, fact) in self.presence.due(now, reason) {
             let event = Event::new(self.desk.daemon.clock.stamp(), fact);
             let submitted = self.desk.submit(
                 Key::Presence(device.clone(), present),
@@ -394,7 +399,7 @@ impl Loop {
             match unit {
                 Unit::Cabinet(cabinet) => cabinet.tick(&self.desk, now),
                 Unit::Steamer(steamer) => steamer.tick(&self.desk, now),
-                Unit::Scale(_) | Unit::Tag(_) => {}
+                Unit::Scale(_) => {}
             }
         }
         self.minutes.tick(&self.desk, cabinets(&self.units), now.mono_ms);
@@ -405,6 +410,6 @@ impl Loop {
 fn cabinets(units: &BTreeMap<String, Unit>) -> impl Iterator<Item = (&DeviceId, &Cabinet)> {
     units.values().filter_map(|unit| match unit {
         Unit::Cabinet(cabinet) => Some((cabinet.id(), &**cabinet)),
-        Unit::Scale(_) | Unit::Steamer(_) | Unit::Tag(_) => None,
+        Unit::Scale(_) | Unit::Steamer(_) => None,
     })
 }

@@ -2,6 +2,7 @@
 //! one per device and [`PERIOD_MS`], so that a loose plug cannot fill the ledger.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use sync_model::{DeviceClass, DeviceId, DeviceLost, DeviceSeen, Fact, Text};
 
 /// Facts of presence on their way to the ledger at the same time. An adapter that is missing makes thousands of tags lost at
@@ -15,8 +16,8 @@ struct Entry {
     class: DeviceClass,
     /// What the ledger says.
     durable: Option<bool>,
-    /// What the driver says, with its reason.
-    current: Option<(bool, String)>,
+    /// What the driver says.
+    current: Option<bool>,
     written_ms: Option<u64>,
     pending: bool,
 }
@@ -37,33 +38,39 @@ impl Presence {
     }
 
     /// The driver's word.
-    pub(super) fn set(&mut self, device: &DeviceId, present: bool, reason: &str) {
+    pub(super) fn set(&mut self, device: &DeviceId, present: bool) {
         if let Some(entry) = self.devices.get_mut(device) {
-            entry.current = Some((present, reason.to_owned()));
+            entry.current = Some(present);
         }
     }
 
-    /// Facts that are due, as many as may be on their way. Each must be answered with [`Presence::written`].
-    pub(super) fn due(&mut self, now_ms: u64) -> Vec<(DeviceId, bool, Fact)> {
+    /// Facts that are due, as many as may be on their way, with the reason that stands now. Each must be answered with
+    /// [`Presence::written`].
+    pub(super) fn due(
+        &mut self,
+        now_ms: u64,
+        reason: impl Fn(&DeviceId) -> Arc<str>,
+    ) -> Vec<(DeviceId, bool, Fact)> {
         let mut due = Vec::new();
         for (device, entry) in &mut self.devices {
             if self.pending >= PENDING_MAX {
                 break;
             }
-            let Some((present, reason)) = &entry.current else { continue };
+            let Some(present) = entry.current else { continue };
             let rested = entry.written_ms.is_none_or(|at| now_ms.saturating_sub(at) >= PERIOD_MS);
-            if entry.pending || !rested || entry.durable == Some(*present) {
+            if entry.pending || !rested || entry.durable == Some(present) {
                 continue;
             }
             entry.pending = true;
             self.pending += 1;
             let (device, class) = (device.clone(), entry.class);
-            let fact = if *present {
-                Fact::from(DeviceSeen { device: device.clone(), class, identity: Text::lossy(reason) })
+            let reason = reason(&device);
+            let fact = if present {
+                Fact::from(DeviceSeen { device: device.clone(), class, identity: Text::lossy(&reason) })
             } else {
-                Fact::from(DeviceLost { device: device.clone(), class, reason: Text::lossy(reason) })
+                Fact::from(DeviceLost { device: device.clone(), class, reason: Text::lossy(&reason) })
             };
-            due.push((device, *present, fact));
+            due.push((device, present, fact));
         }
         due
     }
@@ -84,18 +91,22 @@ impl Presence {
 mod tests {
     use super::*;
 
+    fn why(_: &DeviceId) -> Arc<str> {
+        "as its driver says".into()
+    }
+
     #[test]
     fn thousands_that_are_lost_at_once_are_written_a_few_at_a_time() {
         let mut presence = Presence::default();
         for number in 0..100 {
             let device = DeviceId::new(&format!("tag-{number}")).unwrap();
             presence.add(device.clone(), DeviceClass::Tag, None);
-            presence.set(&device, false, "no adapter");
+            presence.set(&device, false);
         }
         let mut told = Vec::new();
         for round in 0..100 {
-            let due = presence.due(round);
-            assert!(due.len() <= PENDING_MAX && presence.due(round).is_empty());
+            let due = presence.due(round, why);
+            assert!(due.len() <= PENDING_MAX && presence.due(round, why).is_empty());
             due.iter().for_each(|(device, present, _)| presence.written(device, *present, true, round));
             told.extend(due.into_iter().map(|(device, ..)| device));
         }
@@ -109,20 +120,23 @@ mod tests {
         let device = DeviceId::new("scale-1").unwrap();
         let mut presence = Presence::default();
         presence.add(device.clone(), DeviceClass::Scale, Some(true));
-        presence.set(&device, true, "answers");
-        assert!(presence.due(0).is_empty());
-        presence.set(&device, false, "silent");
-        assert_eq!(presence.due(1).len(), 1);
-        assert!(presence.due(2).is_empty(), "pending");
+        presence.set(&device, true);
+        assert!(presence.due(0, why).is_empty());
+        presence.set(&device, false);
+        assert_eq!(presence.due(1, why).len(), 1);
+        assert!(presence.due(2, why).is_empty(), "pending");
         presence.written(&device, false, true, 3);
-        presence.set(&device, true, "answers");
-        assert!(presence.due(4).is_empty(), "too soon");
-        presence.set(&device, false, "silent");
-        assert!(presence.due(3 + PERIOD_MS).is_empty(), "back to what the ledger says");
-        presence.set(&device, true, "answers");
-        let (_, present, fact) = presence.due(4 + PERIOD_MS).remove(0);
-        assert!(present && matches!(fact, Fact::DeviceSeen(_)));
+        presence.set(&device, true);
+        assert!(presence.due(4, why).is_empty(), "too soon");
+        presence.set(&device, false);
+        assert!(presence.due(3 + PERIOD_MS, why).is_empty(), "back to what the ledger says");
+        presence.set(&device, true);
+        let (_, present, fact) = presence.due(4 + PERIOD_MS, why).remove(0);
+        assert!(
+            present
+                && matches!(fact, Fact::DeviceSeen(seen) if seen.identity.as_str() == "as its driver says")
+        );
         presence.written(&device, true, false, 5 + PERIOD_MS);
-        assert_eq!(presence.due(5 + 2 * PERIOD_MS).len(), 1, "a failed write is due again");
+        assert_eq!(presence.due(5 + 2 * PERIOD_MS, why).len(), 1, "a failed write is due again");
     }
 }

@@ -1,26 +1,25 @@
 //! Devices as they are now, for people: filled by the device loop, read by the API. Nothing here decides anything.
 
-use drv_host::{Cause, Counters, HealthState};
+use drv_host::{Cause, HealthState};
 use edge_api::{ClassCount, DeviceReading};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use sync_model::{DeviceClass, DeviceId};
 
-/// One device.
+/// One device. A store has thousands, most of them shelf tags: what only few of them have is boxed, and texts that many of
+/// them have at the same time are shared.
 #[derive(Clone, Debug)]
 pub struct DeviceView {
     /// Class.
     pub class: DeviceClass,
-    /// How it is connected, for a technician.
-    pub connection: String,
     /// Health; `None` until its driver said something.
     pub health: Option<HealthState>,
     /// Why.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// Why, for programs.
     pub cause: Option<Cause>,
     /// What to do; empty when it works.
-    pub advice: String,
+    pub advice: Arc<str>,
     /// Milliseconds since boot at which it stopped working.
     pub trouble_mono_ms: Option<u64>,
     /// Whether it answered since the start.
@@ -28,31 +27,81 @@ pub struct DeviceView {
     /// Last answer, wall time.
     pub last_seen_ms: Option<i64>,
     /// Last reading.
-    pub reading: Option<DeviceReading>,
+    pub reading: Reading,
     /// What its screen shows (scales).
-    pub screen: Option<edge_core::weighing::Screen>,
-    /// Counters of its driver.
-    pub counters: Counters,
+    pub screen: Option<Box<edge_core::weighing::Screen>>,
     /// Samples that came faster than they could be stored and were dropped.
     pub dropped: u64,
 }
 
+/// Last reading of a device.
+#[derive(Clone, Debug)]
+pub enum Reading {
+    /// None yet.
+    None,
+    /// Of a tag.
+    Tag(TagView),
+    /// Of anything else.
+    Other(Box<DeviceReading>),
+}
+
+impl Reading {
+    /// As the programming interface has it.
+    pub fn for_people(&self) -> Option<DeviceReading> {
+        match self {
+            Self::None => None,
+            Self::Tag(tag) => Some(DeviceReading::Tag {
+                sku: tag.sku,
+                shown_minor: tag.shown_minor,
+                wanted_minor: tag.wanted_minor,
+                battery_mv: tag.battery_mv,
+                rssi: tag.rssi,
+            }),
+            Self::Other(reading) => Some(DeviceReading::clone(reading)),
+        }
+    }
+}
+
+impl From<DeviceReading> for Reading {
+    fn from(reading: DeviceReading) -> Self {
+        match reading {
+            DeviceReading::Tag { sku, shown_minor, wanted_minor, battery_mv, rssi } => {
+                Self::Tag(TagView { sku, shown_minor, wanted_minor, battery_mv, rssi })
+            }
+            other => Self::Other(Box::new(other)),
+        }
+    }
+}
+
+/// What is known of a tag.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TagView {
+    /// Article.
+    pub sku: u64,
+    /// What it is known to show.
+    pub shown_minor: Option<i64>,
+    /// What it should show, when that differs.
+    pub wanted_minor: Option<i64>,
+    /// Battery.
+    pub battery_mv: Option<u16>,
+    /// Signal.
+    pub rssi: Option<i16>,
+}
+
 impl DeviceView {
     /// A configured device that was not heard.
-    pub fn new(class: DeviceClass, connection: String) -> Self {
+    pub fn new(class: DeviceClass) -> Self {
         Self {
             class,
-            connection,
             health: None,
-            reason: "not heard yet".into(),
+            reason: shared("not heard yet"),
             cause: None,
-            advice: String::new(),
+            advice: shared(""),
             trouble_mono_ms: None,
             seen: false,
             last_seen_ms: None,
-            reading: None,
+            reading: Reading::None,
             screen: None,
-            counters: Counters::default(),
             dropped: 0,
         }
     }
@@ -82,8 +131,7 @@ impl Registry {
         let mut next = devices;
         for (id, view) in &mut next {
             if let Some(before) = known.remove(id).filter(|before| before.class == view.class) {
-                let connection = std::mem::take(&mut view.connection);
-                *view = DeviceView { connection, ..before };
+                *view = before;
             }
         }
         *known = next;
@@ -101,18 +149,36 @@ impl Registry {
         self.lock().get(id).cloned()
     }
 
-    /// All devices in name order.
-    pub fn all(&self) -> Vec<(DeviceId, DeviceView)> {
-        self.lock().iter().map(|(id, view)| (id.clone(), view.clone())).collect()
+    /// The name of a configured device, sharing what is known already.
+    pub fn named(&self, name: &str) -> Option<DeviceId> {
+        self.lock().get_key_value(name).map(|(id, _)| id.clone())
     }
 
-    /// Names of devices that are lost or failed.
-    pub fn lost(&self) -> Vec<String> {
-        self.lock()
-            .iter()
-            .filter(|(_, view)| matches!(view.health, Some(HealthState::Lost | HealthState::Failed)))
-            .map(|(id, _)| id.to_string())
-            .collect()
+    /// Looks at all devices in name order; others wait meanwhile.
+    pub fn look<T>(&self, look: impl FnOnce(&BTreeMap<DeviceId, DeviceView>) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// How many are configured.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// How many devices are lost or failed, and the names of the first `names`.
+    pub fn lost(&self, names: usize) -> (usize, Vec<String>) {
+        self.look(|devices| {
+            let mut count = 0;
+            let mut first = Vec::new();
+            for (id, view) in devices {
+                if matches!(view.health, Some(HealthState::Lost | HealthState::Failed)) {
+                    count += 1;
+                    if first.len() < names {
+                        first.push(id.to_string());
+                    }
+                }
+            }
+            (count, first)
+        })
     }
 
     /// Counts by class.
@@ -136,4 +202,11 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DeviceId, DeviceView>> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// One allocation for the texts that every device begins with.
+fn shared(text: &'static str) -> Arc<str> {
+    static SHARED: LazyLock<Mutex<BTreeMap<&'static str, Arc<str>>>> = LazyLock::new(Mutex::default);
+    let mut known = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(known.entry(text).or_insert_with(|| text.into()))
 }

@@ -136,8 +136,8 @@ impl Scale {
         };
         let state = screen.word().to_owned();
         desk.daemon.registry.update(&self.id, |view| {
-            view.reading = Some(DeviceReading::Scale { state, net_g: net });
-            view.screen = Some(screen);
+            view.reading = DeviceReading::Scale { state, net_g: net }.into();
+            view.screen = Some(Box::new(screen));
         });
     }
 }

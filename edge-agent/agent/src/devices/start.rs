@@ -5,11 +5,10 @@ use super::presence::Presence;
 use super::scales::{self, Scale};
 use super::steam_flags::{self, Flags};
 use super::steamers::{Steamer, batch_key};
-use super::{DeviceView, Unit, holds};
+use super::{DeviceView, Reading, TagView, Unit, holds};
 use crate::config::Config;
 use crate::daemon::Daemon;
-use drv_host::config::CabinetConfig;
-use edge_api::DeviceReading;
+use drv_host::config::{CabinetConfig, ScaleConfig};
 use edge_core::Moment;
 use edge_core::batch::{Batch, Input, Rules};
 use std::collections::BTreeMap;
@@ -88,30 +87,32 @@ fn state_keys(config: &Config) -> Vec<String> {
 fn build(daemon: &Daemon, config: &Config, known: &Known) -> Rebuilt {
     let mut units = BTreeMap::new();
     let mut presence = Presence::default();
-    let mut add = |id: DeviceId, class: DeviceClass, unit: Unit| {
-        let durable = known.devices.iter().find(|row| row.device == id).map(|row| row.present);
-        presence.add(id.clone(), class, durable);
-        units.insert(String::from(id), unit);
+    let present: BTreeMap<&DeviceId, bool> =
+        known.devices.iter().map(|row| (&row.device, row.present)).collect();
+    let mut add = |id: DeviceId, class: DeviceClass, unit: Option<Unit>| {
+        presence.add(id.clone(), class, present.get(&id).copied());
+        units.extend(unit.map(|unit| (String::from(id), unit)));
     };
+    let named = |name: &str| daemon.registry.named(name);
     let host = &config.host;
     let state = |key: &str| known.states.get(key).map(Vec::as_slice);
     for config in &host.scale {
-        let Ok(id) = DeviceId::new(&config.id) else { continue };
+        let Some(id) = named(&config.id) else { continue };
         let scale = Scale::new(id.clone(), config.interval_g, state(&scales::state_key(&id)));
-        add(id, DeviceClass::Scale, Unit::Scale(Box::new(scale)));
+        add(id, DeviceClass::Scale, Some(Unit::Scale(Box::new(scale))));
     }
     for entry in &host.cabinet {
-        let Ok(id) = DeviceId::new(&entry.id) else { continue };
+        let Some(id) = named(&entry.id) else { continue };
         let limits = cabinets::limits(&entry.limits(), &config.cabinets);
         let (watch, fold) = (state(&cabinets::watch_key(&id)), state(&cabinets::fold_key(&id)));
         let mut cabinet = Cabinet::new(id.clone(), limits, watch, fold);
         for alarm in active(known, &id) {
             cabinet.adopt(alarm.kind, alarm.alarm, alarm.worst.or(alarm.value));
         }
-        add(id, DeviceClass::Cabinet, Unit::Cabinet(Box::new(cabinet)));
+        add(id, DeviceClass::Cabinet, Some(Unit::Cabinet(Box::new(cabinet))));
     }
     for entry in &host.steamer {
-        let Ok(id) = DeviceId::new(&entry.id) else { continue };
+        let Some(id) = named(&entry.id) else { continue };
         let delay_ms = u64::from(config.steam.flag_delay_s).saturating_mul(1_000);
         let flags = Flags::new(delay_ms, |kind| known.states.get(&steam_flags::key(&id, kind)).cloned());
         let mut steamer = Steamer::new(id.clone(), flags);
@@ -121,11 +122,11 @@ fn build(daemon: &Daemon, config: &Config, known: &Known) -> Rebuilt {
         for row in known.batches.iter().filter(|row| row.queued.device == id) {
             steamer.add(batch(daemon, config, known, row));
         }
-        add(id, DeviceClass::Steamer, Unit::Steamer(Box::new(steamer)));
+        add(id, DeviceClass::Steamer, Some(Unit::Steamer(Box::new(steamer))));
     }
     for entry in &host.tag {
-        let Ok(id) = DeviceId::new(&entry.id) else { continue };
-        add(id.clone(), DeviceClass::Tag, Unit::Tag(id));
+        let Some(id) = named(&entry.id) else { continue };
+        add(id, DeviceClass::Tag, None);
     }
     Rebuilt { units, presence }
 }
@@ -180,39 +181,40 @@ fn cabinet_connection(cabinet: &CabinetConfig) -> String {
     cabinet.ble.as_ref().map_or_else(String::new, |ble| format!("ble {} {}", ble.address, ble.format.name()))
 }
 
+/// How a configured device is connected, for a technician.
+pub(crate) fn connection(config: &Config, id: &DeviceId) -> String {
+    let (host, id) = (&config.host, id.as_str());
+    let scale = || host.scale.iter().find(|entry| entry.id == id).map(scale_connection);
+    let cabinet = || host.cabinet.iter().find(|entry| entry.id == id).map(cabinet_connection);
+    let steamer = || {
+        let found = host.steamer.iter().find(|entry| entry.id == id)?;
+        Some(format!("modbus {} unit {}", found.bus, found.unit))
+    };
+    let tag = || {
+        let found = host.tag.iter().find(|entry| entry.id == id)?;
+        Some(format!("ble {} model {}", found.address, found.model))
+    };
+    scale().or_else(cabinet).or_else(steamer).or_else(tag).unwrap_or_default()
+}
+
+fn scale_connection(scale: &ScaleConfig) -> String {
+    format!("{} {} {} baud", scale.protocol.kind().name(), scale.port, scale.line().baud)
+}
+
 /// How every configured device looks before it is heard.
 pub(crate) fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
     let host = &config.host;
-    let mut views = BTreeMap::new();
-    let mut add = |name: &str, class, connection: String, reading| {
-        if let Ok(id) = DeviceId::new(name) {
-            views.insert(id, DeviceView { reading, ..DeviceView::new(class, connection) });
-        }
-    };
-    for scale in &host.scale {
-        add(
-            &scale.id,
-            DeviceClass::Scale,
-            format!("{} {} {} baud", scale.protocol.kind().name(), scale.port, scale.line().baud),
-            None,
-        );
-    }
-    for cabinet in &host.cabinet {
-        add(&cabinet.id, DeviceClass::Cabinet, cabinet_connection(cabinet), None);
-    }
-    for steamer in &host.steamer {
-        let connection = format!("modbus {} unit {}", steamer.bus, steamer.unit);
-        add(&steamer.id, DeviceClass::Steamer, connection, None);
-    }
-    for tag in &host.tag {
-        let reading = DeviceReading::Tag {
-            sku: tag.sku,
-            shown_minor: None,
-            wanted_minor: None,
-            battery_mv: None,
-            rssi: None,
-        };
-        add(&tag.id, DeviceClass::Tag, format!("ble {} model {}", tag.address, tag.model), Some(reading));
-    }
-    views
+    let scales = host.scale.iter().map(|entry| (&entry.id, DeviceClass::Scale, Reading::None));
+    let cabinets = host.cabinet.iter().map(|entry| (&entry.id, DeviceClass::Cabinet, Reading::None));
+    let steamers = host.steamer.iter().map(|entry| (&entry.id, DeviceClass::Steamer, Reading::None));
+    let tags = host.tag.iter().map(|entry| {
+        let reading = Reading::Tag(TagView { sku: entry.sku, ..TagView::default() });
+        (&entry.id, DeviceClass::Tag, reading)
+    });
+    let all = scales.chain(cabinets).chain(steamers).chain(tags);
+    // The configuration was checked: every name is a device name.
+    all.filter_map(|(name, class, reading)| {
+        Some((DeviceId::new(name).ok()?, DeviceView { reading, ..DeviceView::new(class) }))
+    })
+    .collect()
 }

@@ -105,13 +105,14 @@ impl Steamer {
             .find(|(_, place)| *place == batch::Place::Inside)
             .map(|(id, _)| id.to_string());
         desk.daemon.registry.update(&self.id, |view| {
-            view.reading = Some(DeviceReading::Steamer {
+            let shown = DeviceReading::Steamer {
                 mode: mode_word(reading.mode).into(),
                 running: reading.running,
                 chamber_mc: reading.chamber.map(|value| value.0),
                 core_mc: reading.core.map(|value| value.0),
                 batch: inside,
-            });
+            };
+            view.reading = shown.into();
         });
         desk.telemetry(&self.id, now.wall.0, reading.chamber.map(|value| value.0), None);
         self.queue(desk, Step::Reading(seen(reading, now)), now);

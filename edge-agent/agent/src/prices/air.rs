@@ -2,16 +2,16 @@
 
 use crate::config::Config;
 use crate::daemon::Daemon;
+use crate::devices::{Reading, Registry};
 use crate::labels::Labels;
 use drv_host::TagJob;
 use drv_protocol::gicisky::{Model, Planes};
-use edge_api::DeviceReading;
 use edge_core::price::TillPrice;
 use edge_core::shelf::Shelf;
 use edge_core::tagplan::{Job, Outcome, TagNo, Urgency, Work};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use sync_model::{DeviceId, Sku};
+use sync_model::Sku;
 
 /// What the radio needs of every configured tag.
 pub(super) struct Air {
@@ -29,11 +29,11 @@ const LED: bool = false;
 
 impl Air {
     /// Puts the configured tags on the shelf.
-    pub(super) fn new(config: &Arc<Config>, shelf: &mut Shelf, now_ms: u64) -> Self {
+    pub(super) fn new(config: &Arc<Config>, registry: &Registry, shelf: &mut Shelf, now_ms: u64) -> Self {
         let mut models = Vec::new();
         for entry in &config.host.tag {
             // Both were checked with the configuration.
-            let (Ok(id), Some(model)) = (DeviceId::new(&entry.id), entry.panel()) else {
+            let (Some(id), Some(model)) = (registry.named(&entry.id), entry.panel()) else {
                 continue;
             };
             match shelf.add_tag(id, Sku(entry.sku), LED, now_ms) {
@@ -144,9 +144,9 @@ pub(super) fn publish(daemon: &Daemon, shelf: &Shelf, tag: TagNo) {
     // A picture of the same price is no price to wait for.
     let wanted = shelf.plan().want(tag).filter(|want| want.urgency == Urgency::Price);
     daemon.registry.update(id, |view| {
-        if let Some(DeviceReading::Tag { shown_minor, wanted_minor, .. }) = &mut view.reading {
-            *shown_minor = shown.map(|show| show.price.0);
-            *wanted_minor = wanted.map(|want| want.show.price.0);
+        if let Reading::Tag(tag) = &mut view.reading {
+            tag.shown_minor = shown.map(|show| show.price.0);
+            tag.wanted_minor = wanted.map(|want| want.show.price.0);
         }
     });
 }

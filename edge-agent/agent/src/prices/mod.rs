@@ -116,7 +116,7 @@ impl Pump {
         if let Err(error) = shelf.add_adapter(config.prices.tags_in_flight, now) {
             tracing::error!(%error, "tags have no adapter");
         }
-        let air = Air::new(&config, &mut shelf, now);
+        let air = Air::new(&config, &daemon.registry, &mut shelf, now);
         if daemon.host(|_| ()).is_none() {
             shelf.handle_adapter(ADAPTER, false, now);
         }

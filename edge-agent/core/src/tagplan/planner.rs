@@ -2,11 +2,12 @@
 
 use super::adapter::Adapter;
 use super::flash::Orders;
-use super::tag::{Phase, Tag, Waiting};
+use super::tag::{Phase, Running, Settling, Tag, Waiting};
 use super::{
     ADAPTERS_MAX, AdapterNo, Color, Flash, FlashRefusal, Job, Limits, Outcome, TAGS_MAX, TagNo, Want, Work,
 };
 use crate::price::TillPrice;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -118,7 +119,7 @@ impl Planner {
 
     /// What the tag has to show; `None`: it is fine as it is.
     pub fn want(&self, tag: TagNo) -> Option<Want> {
-        self.tag(tag)?.want
+        self.tag(tag)?.want.as_deref().copied()
     }
 
     /// How many operations on ordered sets all calls so far took.
@@ -154,7 +155,7 @@ impl Planner {
         state.hear(adapter, rssi, now_ms);
         state.battery_mv = battery_mv.or(state.battery_mv);
         let turned = state.weak(&limits) != weak;
-        let placed = state.place.map(|place| place.adapter);
+        let placed = state.place.as_ref().map(|place| place.adapter);
         // An idle tag without work stays where it is: nowhere.
         let works = !state.flashes.is_empty() || state.want.is_some() || state.timer.is_none();
         if turned || (works && placed != self.choose(tag, now_ms)) {
@@ -180,7 +181,7 @@ impl Planner {
     /// Sets what a tag has to show; `None`: it is fine as it is. A job under way is not called back.
     pub fn handle_want(&mut self, tag: TagNo, want: Option<Want>, now_ms: u64) {
         let Some(state) = self.tag_mut(tag) else { return };
-        let same = match (state.want, want) {
+        let same = match (state.want.as_deref().copied(), want) {
             (Some(old), Some(new)) => old.show == new.show && old.urgency == new.urgency,
             (None, None) => true,
             _ => false,
@@ -192,7 +193,7 @@ impl Planner {
         if state.want.is_none() {
             state.want_since_ms = now_ms;
         }
-        state.want = want;
+        state.want = want.map(Box::new);
         self.requeue(tag, now_ms);
     }
 
@@ -256,7 +257,7 @@ impl Planner {
         let was_uncertain = state.uncertain;
         state.uncertain |= matches!(work, Work::Image(_));
         state.ready_ms = None;
-        state.phase = Phase::Running { adapter, work, since_ms: now_ms, was_uncertain };
+        state.phase = Phase::Running(Box::new(Running { adapter, work, since_ms: now_ms, was_uncertain }));
         self.next_job = self.next_job.wrapping_add(1);
         self.running.insert(number, tag);
         self.lost.insert((now_ms.saturating_add(self.limits.lost_ms), number));
@@ -273,7 +274,8 @@ impl Planner {
         let tag = self.running.remove(&number)?;
         self.operations += 2;
         let state = self.tag_mut(tag)?;
-        let Phase::Running { adapter, work, since_ms, was_uncertain } = state.phase else { return None };
+        let Phase::Running(running) = &state.phase else { return None };
+        let Running { adapter, work, since_ms, was_uncertain } = **running;
         state.phase = Phase::Idle;
         match outcome {
             Outcome::Done => {
@@ -285,7 +287,7 @@ impl Planner {
                 match work {
                     Work::Image(show) => {
                         let until_ms = now_ms.saturating_add(limits.settle_ms);
-                        state.phase = Phase::Settling { show, until_ms };
+                        state.phase = Phase::Settling(Box::new(Settling { show, until_ms }));
                     }
                     Work::Flash(done) => state.flashes.retain(|waiting| waiting.flash != done),
                     Work::Check(_) => {}
@@ -337,7 +339,8 @@ impl Planner {
             let tag = self.settled.pop_first()?;
             self.operations += 1;
             let Some(state) = self.tag_mut(tag) else { continue };
-            if let Phase::Settling { show, .. } = state.phase {
+            if let Phase::Settling(settling) = &state.phase {
+                let show = settling.show;
                 state.phase = Phase::Confirming;
                 return Some((tag, show));
             }
@@ -357,7 +360,7 @@ impl Planner {
             state.phase = Phase::Idle;
             state.uncertain = false;
         }
-        if state.want.is_some_and(|want| want.show == show) {
+        if state.want.as_deref().is_some_and(|want| want.show == show) {
             state.want = None;
         }
         self.requeue(tag, now_ms);

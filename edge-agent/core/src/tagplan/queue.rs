@@ -2,6 +2,7 @@
 
 use super::tag::{Phase, Place};
 use super::{AdapterNo, Job, Planner, TagNo, Work};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Tags of another adapter that an idle one looks at.
@@ -48,10 +49,13 @@ impl Planner {
         let limits = self.limits;
         let adapter = self.choose(tag, now_ms);
         let Some(state) = self.tag_mut(tag) else { return };
-        match state.phase {
-            Phase::Running { .. } | Phase::Confirming => return,
-            Phase::Settling { until_ms, .. } if until_ms > now_ms => return self.set_timer(tag, until_ms),
-            Phase::Settling { .. } => return self.settle(tag),
+        match &state.phase {
+            Phase::Running(_) | Phase::Confirming => return,
+            Phase::Settling(settling) if settling.until_ms > now_ms => {
+                let until_ms = settling.until_ms;
+                return self.set_timer(tag, until_ms);
+            }
+            Phase::Settling(_) => return self.settle(tag),
             Phase::Idle => {}
         }
         if state.not_before_ms <= now_ms && state.spent(&limits) {
@@ -67,7 +71,7 @@ impl Planner {
         let missed = flashes - state.flashes.len();
         let flash = state.flashes.first().map(|waiting| waiting.since_ms);
         let weak_until = state.weak_until(&limits).filter(|until| *until > now_ms);
-        let image = state.want.filter(|_| weak_until.is_none());
+        let image = state.want.as_deref().copied().filter(|_| weak_until.is_none());
         let check = state.check(&limits).map(|_| state.next_check_ms);
         // The next moment at which more of it may be ready.
         let later = weak_until.or(check.filter(|at| *at > now_ms));
@@ -80,7 +84,7 @@ impl Planner {
             let since = image.map(|_| *state.ready_ms.get_or_insert(now_ms));
             let image = image.zip(since).map(|(want, since)| (want.due_ms, since));
             let place = Place { adapter, flash, image, check };
-            state.place = Some(place);
+            state.place = Some(Box::new(place));
             self.enqueue(tag, place);
         }
         if let Some(at) = later {
@@ -180,7 +184,7 @@ impl Planner {
     }
 
     fn image_of(&self, tag: TagNo) -> Option<Work> {
-        self.tag(tag)?.want.map(|want| Work::Image(want.show))
+        self.tag(tag)?.want.as_deref().map(|want| Work::Image(want.show))
     }
 
     fn flash_of(&self, tag: TagNo, now_ms: u64) -> Option<Work> {

@@ -161,9 +161,9 @@ impl Planner {
     }
 
     fn state(&self, tag: &Tag, now_ms: u64) -> TagState {
-        match tag.phase {
-            Phase::Running { work, since_ms, .. } => TagState::Running { work, since_ms },
-            Phase::Settling { .. } | Phase::Confirming => TagState::Settling,
+        match &tag.phase {
+            Phase::Running(running) => TagState::Running { work: running.work, since_ms: running.since_ms },
+            Phase::Settling(_) | Phase::Confirming => TagState::Settling,
             Phase::Idle if tag.want.is_none() && tag.flashes.is_empty() => TagState::Idle,
             Phase::Idle => self.blocker(tag, now_ms).map_or(TagState::Ready, TagState::Blocked),
         }
@@ -176,8 +176,8 @@ impl Planner {
         Some(TagReport {
             confirmed: tag.shown,
             uncertain: tag.uncertain,
-            want: tag.want,
-            since_ms: tag.want.map(|_| tag.want_since_ms),
+            want: tag.want.as_deref().copied(),
+            since_ms: tag.want.as_ref().map(|_| tag.want_since_ms),
             state: self.state(tag, now_ms),
             flashes: u8::try_from(tag.flashes.len()).unwrap_or(u8::MAX),
             failed: tag.failed,
@@ -195,7 +195,7 @@ impl Planner {
         let mut last_begin = now_ms;
         for (index, tag) in (0_u32..).zip(&self.tags) {
             report.flashes += u32::from(!tag.flashes.is_empty());
-            let Some(want) = tag.want else { continue };
+            let Some(want) = tag.want.as_deref() else { continue };
             report.images += 1;
             report.late += u32::from(want.due_ms < now_ms);
             report.oldest_ms =
@@ -204,9 +204,9 @@ impl Planner {
             let begin = count(&mut report, state);
             let Some(begin) = begin else { continue };
             last_begin = last_begin.max(begin);
-            let carrier = match tag.phase {
-                Phase::Running { adapter, .. } => Some(adapter),
-                Phase::Settling { .. } | Phase::Confirming => None,
+            let carrier = match &tag.phase {
+                Phase::Running(running) => Some(running.adapter),
+                Phase::Settling(_) | Phase::Confirming => None,
                 Phase::Idle => self.choose(TagNo(index), now_ms),
             };
             if let Some(load) = carrier.and_then(|number| load.get_mut(usize::from(number.0))) {

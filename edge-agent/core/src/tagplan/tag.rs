@@ -2,6 +2,7 @@
 
 use super::{AdapterNo, FAILURE_COST_DB, Flash, Limits, Urgency, Want, Work};
 use crate::price::TillPrice;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// How an adapter hears a tag.
@@ -22,13 +23,29 @@ impl Link {
     }
 }
 
-/// Where a tag stands.
-#[derive(Clone, Copy, Debug)]
+/// Where a tag stands. Boxed where few of thousands of tags are at a time.
+#[derive(Clone, Debug)]
 pub(super) enum Phase {
     Idle,
-    Running { adapter: AdapterNo, work: Work, since_ms: u64, was_uncertain: bool },
-    Settling { show: TillPrice, until_ms: u64 },
+    Running(Box<Running>),
+    Settling(Box<Settling>),
     Confirming,
+}
+
+/// A job that a tag carries out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    pub(super) adapter: AdapterNo,
+    pub(super) work: Work,
+    pub(super) since_ms: u64,
+    pub(super) was_uncertain: bool,
+}
+
+/// An accepted image that the panel may not show yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settling {
+    pub(super) show: TillPrice,
+    pub(super) until_ms: u64,
 }
 
 /// Keys under which a ready tag is queued; kept so that it can be taken out again.
@@ -56,7 +73,7 @@ pub(super) struct Tag {
     pub(super) battery_mv: Option<u16>,
     pub(super) shown: Option<TillPrice>,
     pub(super) uncertain: bool,
-    pub(super) want: Option<Want>,
+    pub(super) want: Option<Box<Want>>,
     pub(super) want_since_ms: u64,
     /// Since when the image could have been started.
     pub(super) ready_ms: Option<u64>,
@@ -67,7 +84,7 @@ pub(super) struct Tag {
     pub(super) failed: u8,
     pub(super) not_before_ms: u64,
     pub(super) pause_ms: u64,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<Box<Place>>,
     pub(super) timer: Option<u64>,
 }
 
@@ -146,7 +163,8 @@ impl Tag {
 
     /// Until when a weak battery keeps the image waiting.
     pub(super) fn weak_until(&self, limits: &Limits) -> Option<u64> {
-        let want = self.want.filter(|want| want.urgency == Urgency::Layout && self.weak(limits))?;
+        let want =
+            self.want.as_deref().filter(|want| want.urgency == Urgency::Layout && self.weak(limits))?;
         Some(self.want_since_ms.saturating_add(limits.weak_wait_ms).min(want.due_ms))
     }
 
