@@ -397,13 +397,16 @@ async fn run(options: &StoreOptions, folder: &Path, mut stop: watch::Receiver<bo
         }
         let view = Look::take(&places).await?;
         lost = lost.max(view.lost);
+        view.tell();
         let weighings = shop.books().weighings.values().map(Vec::len).sum::<usize>();
         let text = watch.row(&far_ends, opened.elapsed(), &view, weighings)?;
         if options.json { eprintln!("{text}") } else { println!("{text}") }
     }
+    // Before the customers go: they hold the plugs of their scales.
+    let line = closing(options, &far_ends, &places, &shop, &watch, lost, opened.elapsed()).await;
     customers.shutdown().await;
     heat.abort();
-    closing(options, &far_ends, &places, &shop, &watch, lost, opened.elapsed()).await
+    line
 }
 
 /// The closing line.
@@ -429,6 +432,7 @@ async fn closing(
     let (cpu_s, pss) = (watch.cpu_s()? - watch.cpu_before_s, pss_bytes(watch.pid)?);
     let size = &options.size;
     let lost = lost.max(view.lost);
+    view.tell();
     Ok(json!({
         "store": true, "seconds": took.as_secs(),
         "cabinets": size.cabinets(), "scales": scale_polls, "steamers": size.steamers,
@@ -504,9 +508,17 @@ struct Look {
     degraded: u64,
     lost: u64,
     alarms: u64,
+    troubles: Vec<Value>,
 }
 
 impl Look {
+    /// Says what is lost, so that a run that ends with less than all says why.
+    fn tell(&self) {
+        for trouble in self.troubles.iter().filter(|_| self.lost > 0) {
+            eprintln!("problem: {} {}: {}", trouble["devices"], trouble["cause"], trouble["reason"]);
+        }
+    }
+
     async fn take(places: &Places) -> Result<Self> {
         let answer = http::get(&places.tills(), "/v1/status").await?;
         if !answer.is_success() {
@@ -522,6 +534,7 @@ impl Look {
             degraded: sum(&all, "degraded"),
             lost: sum(&all, "lost"),
             alarms: status["alarms"]["open"].as_u64().unwrap_or(0),
+            troubles: status["troubles"].as_array().cloned().unwrap_or_default(),
         })
     }
 }
