@@ -83,13 +83,17 @@ fn bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The schema of a ledger; `None`: there is no ledger.
+/// The schema of a ledger; `None`: there is none, or a file in which nothing was ever written. `sync-store` sees to it that the
+/// header names the schema as soon as the ledger is open.
 fn schema(ledger: &Path) -> Result<Option<i64>, String> {
     let said = |error: std::io::Error| format!("{}: {error}", ledger.display());
     let mut file = match std::fs::File::open(ledger) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(said)?,
     };
+    if file.metadata().map_err(said)?.len() == 0 {
+        return Ok(None);
+    }
     let mut bytes = [0; 4];
     file.seek(SeekFrom::Start(SCHEMA_AT)).map_err(said)?;
     file.read_exact(&mut bytes).map_err(said)?;
@@ -207,6 +211,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (ledger, steps) = (folder.path().join("ledger.db"), folder.path().join("hooks"));
         assert_eq!(schema(&ledger), Ok(None));
+        std::fs::write(&ledger, []).unwrap();
+        assert_eq!(schema(&ledger), Ok(None), "as the package's preinst sees it");
         std::fs::write(&ledger, [0; 62]).unwrap();
         assert!(schema(&ledger).unwrap_err().contains("ledger.db"), "cut short");
         std::fs::write(&ledger, [[0; 63].as_slice(), &[6, 0]].concat()).unwrap();

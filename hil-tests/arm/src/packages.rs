@@ -3,7 +3,7 @@
 use crate::chroot::Chroot;
 use anyhow::{Context, Result, ensure};
 use ed25519_dalek::SigningKey;
-use edge_update::keys;
+use edge_update::{bundle, keys};
 use hil_release::cross::{self, Built};
 use hil_release::deb;
 use hil_release::sign;
@@ -263,47 +263,79 @@ case \"$1\" in start|restart) install -d -o steelyard -g steelyard -m 750 /var/l
 setsid setpriv --reuid=steelyard --regid=steelyard --init-groups --no-new-privs --bounding-set=-all /usr/bin/edge-agent run \
 --config /etc/steelyard/store.toml >>/var/log/edge-agent.log 2>&1 </dev/null & ;; esac\nexit 0\n";
 
+/// What is tried one after the other: name, exit status, what must be said, what is installed afterwards.
+const TRIES: [(&str, i32, &str, &str); 10] = [
+    ("bare", 6, "a bare package is installed with dpkg -i", BEFORE),
+    ("forged", 6, "none that holds", BEFORE),
+    ("short", 6, "cut short", BEFORE),
+    ("flipped", 6, "expected BLAKE3", BEFORE),
+    ("foreign", 6, "found arm64; ask for the update for amd64", BEFORE),
+    ("good", 0, "has run well", NOW),
+    ("good", 6, "found the same", NOW),
+    ("older", 6, "which is older", NOW),
+    ("impostor", 1, "the version before runs again", NOW),
+    ("dead", 1, "the version before runs again", NOW),
+];
+
+/// Makes the updates of [`TRIES`] in the chroot and has the key trusted there.
+fn seal_all(bench: &Bench<'_>, chroot: &Chroot, now: &Path) -> Result<()> {
+    let key = SigningKey::from_bytes(&[42; 32]);
+    let sealed = |package: &Path, name: &str, key: &SigningKey| {
+        sign::seal(package, key, &chroot.root.join(format!("{name}.update")))
+    };
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(chroot.root.join(name), bytes).with_context(|| format!("write {name}"))
+    };
+    let manifest = sealed(now, "good", &key)?;
+    sealed(now, "forged", &SigningKey::from_bytes(&[43; 32]))?;
+    let package = std::fs::read(now).context("read the package")?;
+    write("bare.update", &package)?;
+    let mut bytes = std::fs::read(chroot.root.join("good.update")).context("read the update")?;
+    write("short.update", &bytes[..bytes.len() - 1000])?;
+    *bytes.last_mut().context("an empty update")? ^= 1;
+    write("flipped.update", &bytes)?;
+    let foreign = bundle::Manifest { architecture: "arm64".into(), ..manifest };
+    write("foreign.update", &bundle::seal(&foreign, &package, &key)?)?;
+    sealed(&chroot.root.join(format!("{BEFORE}.deb")), "older", &key)?;
+    let built = built(bench)?;
+    sealed(&deb::repack(&bench.place.root, "steelyard", &built, "0.2.0")?, "impostor", &key)?;
+    let path = bench.folder.join("dead");
+    std::fs::write(&path, "#!/bin/sh\nexit 1\n").context("write a program that ends at once")?;
+    let dead = deb::repack(&bench.place.root, "steelyard", &Built { path, ..built }, "0.2.1")?;
+    sealed(&dead, "dead", &key)?;
+    chroot.must(&format!("dpkg -i /{BEFORE}.deb"))?;
+    name_the_store(chroot)?;
+    write(
+        "etc/steelyard/update.keys",
+        format!("{} rig\n", keys::hex(key.verifying_key().as_bytes())).as_bytes(),
+    )
+}
+
 /// `edgectl update` against a real dpkg: the daemon lives as long as the one command in which everything happens.
 fn update(bench: &Bench<'_>) -> Result<Verdict> {
     if let Some(reason) = Chroot::missing() {
         return Ok(Verdict::Skipped(reason));
     }
     let (chroot, now) = stand(bench)?;
-    let key = SigningKey::from_bytes(&[42; 32]);
-    let sealed = |package: &Path, name: &str, key: &SigningKey| {
-        sign::seal(package, key, &chroot.root.join(name)).map(drop)
-    };
-    sealed(&now, "good.update", &key)?;
-    sealed(&now, "forged.update", &SigningKey::from_bytes(&[43; 32]))?;
-    let later = deb::repack(&bench.place.root, "steelyard", &built(bench)?, "0.2.0")?;
-    sealed(&later, "impostor.update", &key)?;
-    let bytes = std::fs::read(chroot.root.join("good.update")).context("read the update")?;
-    std::fs::write(chroot.root.join("short.update"), &bytes[..bytes.len() - 1000])
-        .context("cut the update short")?;
-    std::fs::write(chroot.root.join("usr/bin/systemctl.rig"), SYSTEMCTL).context("write systemctl")?;
-    chroot.must(&format!("dpkg -i /{BEFORE}.deb"))?;
-    name_the_store(&chroot)?;
-    let line = format!("{} rig\n", keys::hex(key.verifying_key().as_bytes()));
-    std::fs::write(chroot.root.join("etc/steelyard/update.keys"), line).context("write the keys")?;
-    chroot.must("chmod 755 /usr/bin/systemctl.rig && mv /usr/bin/systemctl.rig /usr/bin/systemctl && mkdir -p /run/systemd/system")?;
-    let script = "systemctl start edge-agent.service; n=0; until edgectl status >/dev/null 2>&1 || [ $? = 5 ] || [ $n -gt 300 ]; do sleep 0.2; n=$((n+1)); done\n\
-        edgectl override set note/kept 'before the update' --by rig\n\
-        for f in forged short good impostor; do echo \"== $f\"; edgectl update /$f.update --watch 5 --patience 60 2>&1; echo \"= $?\"; \
-        dpkg-query -W -f '${Version} ${Status}\\n' steelyard; edgectl --json override list | grep -c note/kept; done; systemctl stop edge-agent.service";
-    let said = chroot.must(script)?;
+    seal_all(bench, &chroot, &now)?;
+    std::fs::write(chroot.root.join("usr/bin/systemctl"), SYSTEMCTL).context("write systemctl")?;
+    chroot.must("chmod 755 /usr/bin/systemctl && mkdir -p /run/systemd/system")?;
+    let names: Vec<&str> = TRIES.iter().map(|(name, ..)| *name).collect();
+    let script = format!(
+        "systemctl start edge-agent.service; n=0; until edgectl status >/dev/null 2>&1 || [ $? = 5 ] || [ $n -gt 300 ]; \
+         do sleep 0.2; n=$((n+1)); done\nedgectl override set note/kept 'before the update' --by rig\n\
+         for f in {}; do echo \"== $f\"; edgectl update /$f.update --watch 5 --patience 20 2>&1; echo \"= $?\"; \
+         dpkg-query -W -f '${{Version}} ${{Status}}\\n' steelyard; edgectl --json override list | grep -c note/kept; done; \
+         systemctl stop edge-agent.service",
+        names.join(" ")
+    );
+    let said = chroot.must(&script)?;
     std::fs::write(bench.folder.join("update.log"), &said).context("keep what was said")?;
-    let part = |name: &str| {
-        let after = said.split(&format!("== {name}\n")).nth(1).unwrap_or_default();
-        after.split("== ").next().unwrap_or_default().to_owned()
-    };
-    for (name, code, words, version) in [
-        ("forged", 6, "none that holds", BEFORE),
-        ("short", 6, "cut short", BEFORE),
-        ("good", 0, "has run well", NOW),
-        ("impostor", 1, "the version before runs again", NOW),
-    ] {
-        let text = part(name);
-        let held = text.contains(words)
+    let parts: Vec<&str> = said.split("== ").skip(1).collect();
+    ensure!(parts.len() == TRIES.len(), "expected {} parts, found {}: {said}", TRIES.len(), parts.len());
+    for ((name, code, words, version), text) in TRIES.iter().zip(parts) {
+        let held = text.starts_with(&format!("{name}\n"))
+            && text.contains(words)
             && text.contains(&format!("\n= {code}\n"))
             && text.contains(&format!("{version} install ok installed\n1\n"));
         ensure!(
@@ -312,7 +344,8 @@ fn update(bench: &Bench<'_>) -> Result<Verdict> {
         );
     }
     Ok(Verdict::Passed(format!(
-        "forged and truncated refused with {BEFORE} running on; {BEFORE} -> {NOW} stayed after 5 s of watching; a package 0.2.0 whose program \
-         says {NOW} was rolled back by itself; the note from before is there after each (dpkg is real, systemctl is the rig's)"
+        "unsigned, forged, truncated, altered, foreign, same and older refused with the running version running on; \
+         {BEFORE} -> {NOW} stayed after 5 s of watching; a package 0.2.0 whose program says {NOW} and a package 0.2.1 whose program \
+         ends at once were rolled back by themselves; the note from before is there after each (dpkg is real, systemctl is the rig's)"
     )))
 }
