@@ -2,12 +2,14 @@
 //!
 //! Made with `dpkg-deb` from a staging tree, not with cargo-deb: the programs come out of two different cross toolchains that
 //! cargo-deb does not know how to call or where to find the output of, the maintainer scripts carry the ledger's schema
-//! number, and dpkg-deb is the reference for the format and reproducible by `SOURCE_DATE_EPOCH`.
+//! number, and dpkg-deb is the reference for the format and reproducible by `SOURCE_DATE_EPOCH`. Only the compression is not
+//! its own, see [`crate::squeeze`].
 //!
 //! Contract: every file's owner is root, every time the fixed one; `/etc` files are conffiles; what systemd, udev and sysusers
 //! read lies where Debian 12 looks for it.
 
 use crate::cross::{self, Built};
+use crate::squeeze::squeeze;
 use crate::target::Target;
 use crate::toolchain::{EPOCH, Toolchain};
 use anyhow::{Context, Result, bail};
@@ -143,9 +145,12 @@ fn pack(root: &Path, package: &Package, built: &Built, version: &str) -> Result<
     stage.control(package, built, version, &schema, &conffiles)?;
     let file = folder.join(format!("{}_{version}_{arch}.deb", package.name));
     stage.set_times()?;
+    let plain = folder.join(format!("{}_{arch}.plain.deb", package.name));
     let mut command = Command::new("dpkg-deb");
-    command.args(["--root-owner-group", "-Zxz", "--build"]).arg(&tree).arg(&file);
+    command.args(["--root-owner-group", "-Znone", "--build"]).arg(&tree).arg(&plain);
     run::run(command.env("SOURCE_DATE_EPOCH", EPOCH))?;
+    squeeze(&plain, &file, built.toolchain.target)?;
+    std::fs::remove_file(&plain).with_context(|| format!("cannot remove {}", plain.display()))?;
     Ok(file)
 }
 

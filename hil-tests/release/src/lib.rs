@@ -5,6 +5,7 @@
 //! * [`toolchain`] — the two ways to a cross compiler: rustup's target with zig, or Debian's own packages
 //! * [`cross`] — builds, checks what came out, compares two clean builds
 //! * [`deb`] — the packages
+//! * [`squeeze`] — their compression
 //! * [`elf`] — what a program file says of itself, as binutils reads it
 //! * [`foreign`] — packages of another architecture, unpacked into the cache folder
 //! * [`bloat`] — which crate takes how much
@@ -24,5 +25,6 @@ pub mod deb;
 pub mod elf;
 pub mod foreign;
 pub mod sign;
+pub mod squeeze;
 pub mod target;
 pub mod toolchain;
