@@ -94,10 +94,11 @@ fn toolchain(root: &Path) -> Result<Way> {
     if source && find_program("cargo").is_some() && Path::new("/usr/bin/cargo").exists() {
         return Ok(Way::Debian);
     }
-    bail!(
+    let why = format!(
         "no core library for {TARGET} ({reason}). Either: rustup target add {TARGET}. Or, on Debian: apt-get install rustc-web cargo-web \
          rust-web-src rust-web-llvm lld-22"
-    )
+    );
+    Err(hil_trials::Absent(why).into())
 }
 
 /// The loadable segments of a 32-bit little-endian ELF file at their physical addresses, FFh between them (System V ABI,

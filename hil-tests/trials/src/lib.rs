@@ -86,12 +86,25 @@ fn attempt(suite: &'static str, trial: &Trial, rig: &Rig, place: &Place) -> Resu
     let outcome = match catch_unwind(AssertUnwindSafe(|| (trial.run)(&bench))) {
         Ok(Ok(Verdict::Passed(seen))) => Outcome::Passed(seen),
         Ok(Ok(Verdict::Skipped(reason))) => Outcome::Skipped(reason),
+        Ok(Err(error)) if error.is::<Absent>() => Outcome::Skipped(format!("{error:#}")),
         Ok(Err(error)) => Outcome::Failed(format!("{error:#}")),
         Err(panic) => Outcome::Failed(format!("panicked: {}", message(&*panic))),
     };
     let took = started.elapsed();
     Ok(Record { rig: rig.name.clone(), suite, trial: trial.name, outcome, took, folder })
 }
+
+/// What a trial needs cannot be had on this machine, and why: the trial is skipped, not failed.
+#[derive(Debug)]
+pub struct Absent(pub String);
+
+impl std::fmt::Display for Absent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Absent {}
 
 fn empty(folder: &Path) -> Result<()> {
     if folder.exists() {
@@ -121,6 +134,10 @@ mod tests {
                 trial("skipped", |_| Ok(Verdict::Skipped("no port".into()))),
                 trial("bad", |_| Err(anyhow::anyhow!("0 of 1").context("counting"))),
                 trial("worse", |_| panic!("index {}", 3)),
+                trial(
+                    "absent",
+                    |_| Err(anyhow::Error::new(Absent("no emulator".into())).context("starting")),
+                ),
             ],
         }
     }
@@ -143,6 +160,7 @@ mod tests {
             Outcome::Skipped("no port".into()),
             Outcome::Failed("counting: 0 of 1".into()),
             Outcome::Failed("panicked: index 3".into()),
+            Outcome::Skipped("starting: no emulator".into()),
         ];
         assert_eq!(outcomes, expected);
         let kept: Vec<_> =
