@@ -157,16 +157,7 @@ struct Machine {
 
 impl System for Machine {
     fn keep(&mut self, into: &Path) -> Result<(), String> {
-        // The installed files as a package again: dpkg does not keep the one it was made from. Folders first: /lib is a link where
-        // the system has merged it into /usr, and is a folder of the package all the same, which has no links to folders.
-        let tree = into.with_extension("tree");
-        let script = "set -e; rm -rf \"$1\"; mkdir -p \"$1/DEBIAN\"\n\
-            dpkg-query -L \"$2\" | while read -r f; do if [ -d \"$f\" ]; then mkdir -p \"$1$f\"; \
-            elif [ -L \"$f\" ] || [ -f \"$f\" ]; then cp -a --parents \"$f\" -t \"$1\"; fi; done\n\
-            dpkg-query -s \"$2\" | sed -e '/^Status:/d' -e '/^Conffiles:/,/^[^ ]/{/^Conffiles:/d;/^ /d}' > \"$1/DEBIAN/control\"\n\
-            for s in preinst postinst prerm postrm conffiles; do i=/var/lib/dpkg/info/$2.$s; if [ -f \"$i\" ]; then cp -a \"$i\" \
-            \"$1/DEBIAN/$s\"; fi; done\n\
-            dpkg-deb --root-owner-group -b \"$1\" \"$3\" >/dev/null; rm -rf \"$1\"";
+        let (tree, script) = (into.with_extension("tree"), include_str!("keep.sh"));
         said(Command::new("sh").args(["-c", script, "keep"]).arg(&tree).arg(PACKAGE).arg(into)).map(drop)
     }
 

@@ -298,11 +298,16 @@ fn seal_all(bench: &Bench<'_>, chroot: &Chroot, now: &Path) -> Result<()> {
     write("foreign.update", &bundle::seal(&foreign, &package, &key)?)?;
     sealed(&chroot.root.join(format!("{BEFORE}.deb")), "older", &key)?;
     let built = built(bench)?;
-    sealed(&deb::repack(&bench.place.root, "steelyard", &built, "0.2.0")?, "impostor", &key)?;
+    let later = deb::repack(&bench.place.root, "steelyard", &built, "0.2.0")?;
+    sealed(&later, "impostor", &key)?;
+    chroot.put(&later, "later.deb")?;
     let path = bench.folder.join("dead");
     std::fs::write(&path, "#!/bin/sh\nexit 1\n").context("write a program that ends at once")?;
     let dead = deb::repack(&bench.place.root, "steelyard", &Built { path, ..built }, "0.2.1")?;
-    sealed(&dead, "dead", &key)?;
+    chroot.put(&dead, "dead.deb")?;
+    // Its configuration is one that the version before cannot read.
+    chroot.must("dpkg-deb -R /dead.deb /dead && echo '[unknown]' >>/dead/etc/steelyard/store.toml && dpkg-deb -b /dead /dead.deb")?;
+    sealed(&chroot.root.join("dead.deb"), "dead", &key)?;
     chroot.must(&format!("dpkg -i /{BEFORE}.deb"))?;
     name_the_store(chroot)?;
     write(
@@ -343,9 +348,17 @@ fn update(bench: &Bench<'_>) -> Result<Verdict> {
             "{name}: expected \"{words}\", exit {code}, version {version} and the note; found {text}"
         );
     }
+    let trusted = chroot.must("cat /etc/steelyard/update.keys")?;
+    chroot.must(&format!(
+        "dpkg-deb -x /{NOW}.deb /x && cmp /x/etc/steelyard/store.toml /etc/steelyard/store.toml"
+    ))?;
+    chroot.must("dpkg --force-confold -i /later.deb")?;
+    let still = chroot.must("cat /etc/steelyard/update.keys")?;
+    ensure!(trusted.ends_with(" rig\n") && still == trusted, "the trusted keys became {still}");
     Ok(Verdict::Passed(format!(
         "unsigned, forged, truncated, altered, foreign, same and older refused with the running version running on; \
          {BEFORE} -> {NOW} stayed after 5 s of watching; a package 0.2.0 whose program says {NOW} and a package 0.2.1 whose program \
-         ends at once were rolled back by themselves; the note from before is there after each (dpkg is real, systemctl is the rig's)"
+         ends at once were rolled back by themselves, the shipped configuration with them, and a changed one stays also with the \
+         next upgrade; the note from before is there after each (dpkg is real, systemctl is the rig's)"
     )))
 }
