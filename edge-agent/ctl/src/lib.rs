@@ -17,6 +17,7 @@
 mod args;
 mod ask;
 mod exit;
+mod schema;
 mod screen;
 mod show;
 mod table;

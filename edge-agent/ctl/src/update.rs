@@ -2,20 +2,19 @@
 
 use crate::args::UpdateArguments;
 use crate::exit::Exit;
+use crate::schema;
 use crate::screen::complain;
 use edge_api::{Client, Status};
 use edge_update::bundle::Here;
 use edge_update::gate::Health;
 use edge_update::{ARCHITECTURE, Bundle, Gate, System, UpdateError, keys};
-use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const PACKAGE: &str = "steelyard";
-/// Where SQLite keeps the schema's number in a ledger: 4 bytes.
-const SCHEMA_AT: u64 = 60;
 /// Largest bundle; a package of ours has a few megabytes.
 const BUNDLE_MAX: u64 = 256 << 20;
 /// Largest file of keys.
@@ -81,23 +80,6 @@ fn bounded(path: &Path, most: u64) -> Result<Vec<u8>, String> {
         Ok(length) if length <= most => Ok(bytes),
         _ => Err(format!("expected at most {most} bytes, found more")),
     }
-}
-
-/// The schema of a ledger; `None`: there is none, or a file in which nothing was ever written. `sync-store` sees to it that the
-/// header names the schema as soon as the ledger is open.
-fn schema(ledger: &Path) -> Result<Option<i64>, String> {
-    let said = |error: std::io::Error| format!("{}: {error}", ledger.display());
-    let mut file = match std::fs::File::open(ledger) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(said)?,
-    };
-    if file.metadata().map_err(said)?.len() == 0 {
-        return Ok(None);
-    }
-    let mut bytes = [0; 4];
-    file.seek(SeekFrom::Start(SCHEMA_AT)).map_err(said)?;
-    file.read_exact(&mut bytes).map_err(said)?;
-    Ok(Some(u32::from_be_bytes(bytes).into()))
 }
 
 /// The programs of the hooks folder in the order of their names; none where there is no folder.
@@ -182,7 +164,7 @@ impl System for Machine {
     }
 
     fn schema(&mut self) -> Result<Option<i64>, String> {
-        schema(&self.ledger)
+        schema::of(&self.ledger)
     }
 
     fn pause(&mut self, time: Duration) {
@@ -202,13 +184,7 @@ mod tests {
     fn only_what_is_not_there_counts_as_not_there() {
         let folder = tempfile::tempdir().unwrap();
         let (ledger, steps) = (folder.path().join("ledger.db"), folder.path().join("hooks"));
-        assert_eq!(schema(&ledger), Ok(None));
-        std::fs::write(&ledger, []).unwrap();
-        assert_eq!(schema(&ledger), Ok(None), "as the package's preinst sees it");
-        std::fs::write(&ledger, [0; 62]).unwrap();
-        assert!(schema(&ledger).unwrap_err().contains("ledger.db"), "cut short");
-        std::fs::write(&ledger, [[0; 63].as_slice(), &[6, 0]].concat()).unwrap();
-        assert_eq!(schema(&ledger), Ok(Some(6)));
+        std::fs::write(&ledger, [0; 65]).unwrap();
         assert!(hooks(&steps).unwrap().is_empty());
         std::fs::create_dir(&steps).unwrap();
         ["20-b", "10-a"].iter().for_each(|name| std::fs::write(steps.join(name), "").unwrap());

@@ -94,9 +94,6 @@ pub(crate) fn open(
         LedgerError::Storage { detail, .. } => LedgerError::Storage { context: context(), detail },
         other => other,
     })?;
-    if from != SCHEMA {
-        schema::show_version(&core.conn).map_err(|error| LedgerError::sql(context(), &error))?;
-    }
     sync_parent(path).map_err(|error| LedgerError::io(context(), &error))?;
     let own = core.own();
     let head = own.and_then(|log| core.head(log)).unwrap_or(Seq::ZERO);

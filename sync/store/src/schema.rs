@@ -145,12 +145,6 @@ pub(crate) fn migrate(conn: &Connection, from: i64) -> rusqlite::Result<()> {
     mark(conn)
 }
 
-/// Moves what the log holds into the file, whose header then names the schema: after a creation or migration only the log
-/// does, and who reads the header without SQLite (a package's preinst, `edgectl update`) would see the version before.
-pub(crate) fn show_version(conn: &Connection) -> rusqlite::Result<()> {
-    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-}
-
 fn mark(conn: &Connection) -> rusqlite::Result<()> {
     put_meta(conn, "schema", &SCHEMA.to_be_bytes())?;
     conn.pragma_update(None, "application_id", APPLICATION_ID)?;

@@ -12,7 +12,7 @@ use sync_model::{
     MilliCelsius, Minor, PriceChanged, ReservationClosed, ReservationOpened, ReservationOutcome, Seq, Sku,
     StockUnit, StoreId, TagConfirmed, TenderKind, Text, TillId, UnixMillis,
 };
-use sync_store::{Ledger, LedgerError, Owner, Refusal, SCHEMA};
+use sync_store::{Ledger, LedgerError, Owner, Refusal};
 
 #[test]
 fn first_open_writes_the_epoch_and_reopening_goes_on() {
@@ -35,18 +35,6 @@ fn first_open_writes_the_epoch_and_reopening_goes_on() {
     let verified = ledger.verify().unwrap();
     assert!(verified.ok(), "{:?}", verified.problems);
     assert_eq!(verified.events, 201);
-}
-
-#[test]
-fn the_files_header_names_the_schema_while_a_new_ledger_is_open() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger.db");
-    let (ledger, report) = open(&path, Owner::Store(STORE));
-    assert_eq!(report.schema, (0, SCHEMA));
-    // What a package's preinst reads, without SQLite and without its log: bytes 60 to 63.
-    let header = std::fs::read(&path).unwrap();
-    assert_eq!(header[60..64], u32::try_from(SCHEMA).unwrap().to_be_bytes());
-    assert!(ledger.verify().unwrap().ok());
 }
 
 #[test]
