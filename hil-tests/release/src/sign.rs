@@ -91,10 +91,37 @@ fn new_key(file: &Path, name: &str) -> Result<()> {
     let mut secret = [0; 32];
     let mut random = std::fs::File::open("/dev/urandom").context("open the system's random numbers")?;
     random.read_exact(&mut secret).context("read random numbers")?;
+    let line = format!("{} {name}", keys::hex(SigningKey::from_bytes(&secret).verifying_key().as_bytes()));
+    // What edgectl will make of the line, before there is a key that nobody can be told to trust.
+    let read = keys::parse("the line", &line).unwrap_or_default();
+    ensure!(
+        read.first().is_some_and(|key| key.name == name) && read.len() == 1,
+        "expected a key's name in one line without #, found \"{name}\""
+    );
     let mut options = std::fs::OpenOptions::new();
     let mut out = options.write(true).create_new(true).mode(0o600).open(file);
     let out = out.as_mut().map_err(|error| anyhow::anyhow!("cannot make {}: {error}", file.display()))?;
     writeln!(out, "{}", keys::hex(&secret)).with_context(|| format!("cannot write {}", file.display()))?;
-    println!("{} {name}", keys::hex(SigningKey::from_bytes(&secret).verifying_key().as_bytes()));
+    println!("{line}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_under_a_name_that_can_be_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        for name in ["", " ", "two\nlines", "release # 1", "release "] {
+            let error = new_key(&file, name).unwrap_err().to_string();
+            assert!(error.contains(&format!("found \"{name}\"")) && !file.exists(), "{name:?}: {error}");
+        }
+        new_key(&file, "release 2026").unwrap();
+        let secret = std::fs::read_to_string(&file).unwrap();
+        assert!(keys::unhex(secret.trim()).is_some());
+        assert!(new_key(&file, "release 2026").unwrap_err().to_string().contains("cannot make"));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), secret);
+    }
 }
