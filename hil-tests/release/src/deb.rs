@@ -133,6 +133,10 @@ pub fn repack(root: &Path, name: &str, built: &Built, version: &str) -> Result<P
 fn pack(root: &Path, package: &Package, built: &Built, version: &str) -> Result<PathBuf> {
     let arch = built.toolchain.target.debian();
     let folder = root.join("target/deb");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    // One at a time: a rig and a person, or two rigs, would stage into the same tree. Held until this function ends.
+    let lock = std::fs::File::create(folder.join("lock")).context("make the lock file of the packages")?;
+    lock.lock().context("wait for whoever else makes packages here")?;
     let tree = folder.join(format!("{}_{arch}", package.name));
     if tree.exists() {
         std::fs::remove_dir_all(&tree).with_context(|| format!("cannot empty {}", tree.display()))?;
