@@ -121,7 +121,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("serialport", &["drv-host"]),
     ("linux-embedded-hal", &["drv-host"]),
     // hil-bench: the bare inserts that the ledger is compared with. hil-powercut: counts what a cut left without our code.
-    ("rusqlite", &["sync-store", "hil-bench", "hil-powercut"]),
+    // edge-ctl: a test makes the log that the schema is read from.
+    ("rusqlite", &["sync-store", "hil-bench", "hil-powercut", "edge-ctl"]),
     // hil-bench: the bare COPY that `bench sync` compares the ledger with.
     ("tokio-postgres", &["sync-postgres", "hil-bench"]),
     ("axum", &["edge-agent", "sync-hq"]),
