@@ -239,7 +239,7 @@ pub(crate) async fn frames(
     Query(query): Query<FramesQuery>,
 ) -> Result<Response, Refused> {
     let id = fields::device("id", &id)?;
-    if daemon.registry.get(&id).is_none() {
+    if daemon.registry.named(id.as_str()).is_none() {
         return Err(Refused::not_found("device", &id));
     }
     let seen = daemon.host(|host| {

@@ -184,8 +184,9 @@ impl Cabinet {
 
     fn close(&mut self, minute: TemperatureMinute) {
         if self.minutes.len() >= MINUTES_MAX {
-            self.minutes.pop_front();
+            // Not the oldest: a job under way may hold those.
             tracing::error!(cabinet = %self.id, "the ledger refuses for {MINUTES_MAX} minutes: a summary is given up");
+            return;
         }
         self.minutes.push_back(minute);
     }

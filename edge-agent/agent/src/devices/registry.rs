@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use sync_model::{DeviceClass, DeviceId};
 
+/// The reason that every device begins with.
+static NOT_HEARD: LazyLock<Arc<str>> = LazyLock::new(|| "not heard yet".into());
+
 /// One device. A store has thousands, most of them shelf tags: what only few of them have is boxed, and texts that many of
 /// them have at the same time are shared.
 #[derive(Clone, Debug)]
@@ -94,9 +97,9 @@ impl DeviceView {
         Self {
             class,
             health: None,
-            reason: shared("not heard yet"),
+            reason: Arc::clone(&NOT_HEARD),
             cause: None,
-            advice: shared(""),
+            advice: Arc::default(),
             trouble_mono_ms: None,
             seen: false,
             last_seen_ms: None,
@@ -202,11 +205,4 @@ impl Registry {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DeviceId, DeviceView>> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// One allocation for the texts that every device begins with.
-fn shared(text: &'static str) -> Arc<str> {
-    static SHARED: LazyLock<Mutex<BTreeMap<&'static str, Arc<str>>>> = LazyLock::new(Mutex::default);
-    let mut known = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(known.entry(text).or_insert_with(|| text.into()))
 }
