@@ -242,6 +242,15 @@ fn cost(machine: &mut Machine) -> Result<Cost> {
     Ok(Cost { pss_kb: whole("Pss:")?, rss_kb: whole("Rss:")?, ticks: whole("Ticks:")?, at_s })
 }
 
+/// What the agent's memory is, for whoever wants it smaller: the sums, and every mapping.
+fn memory(machine: &mut Machine) -> Result<String> {
+    machine.run(
+        "p=$(systemctl show -p MainPID --value edge-agent.service); cat /sys/kernel/mm/transparent_hugepage/enabled; \
+         grep -E '^(Threads|VmHWM)' /proc/$p/status; cat /proc/$p/smaps_rollup; \
+         grep -E '^([0-9a-f]+-|(Pss|Anonymous|AnonHugePages): +[1-9])' /proc/$p/smaps",
+    )
+}
+
 fn verified(machine: &mut Machine) -> Result<String> {
     let text = machine.run("edgectl --json ledger verify")?;
     ensure!(text.contains("\"ok\":true"), "the ledger does not verify: {text}");
@@ -267,6 +276,7 @@ fn trade(bench: &Bench<'_>) -> Result<Verdict> {
         let before = cost(&mut machine)?;
         let rate = stand.trade(&mut till, TRADE).await?;
         let after = cost(&mut machine)?;
+        std::fs::write(bench.folder.join("memory.txt"), memory(&mut machine)?)?;
         let facts = stand.settled(&till).await?;
         let devices = machine.run("edgectl --json device list | grep -o '\"state\":\"ok\"' | wc -l")?;
         let exposure = machine.run("systemd-analyze security edge-agent.service --no-pager | tail -1")?;

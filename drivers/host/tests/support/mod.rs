@@ -83,4 +83,12 @@ impl Bench {
         let list = self.host.health();
         list.into_iter().find(|entry| &*entry.device == device).expect("configured").health
     }
+
+    /// Waits until the health of a device is as `fits` wants it: what a loaded machine may pass through on the way
+    /// (a silence longer than the limit, a count that is not there yet) is no failure.
+    pub(crate) async fn settled(&self, device: &str, what: &str, fits: impl Fn(&Health) -> bool) {
+        let reached = || async { fits(&self.health(device)) };
+        let outcome = hil_rig::until(what, PATIENCE, reached).await;
+        outcome.unwrap_or_else(|late| panic!("{device}: {late}; {:?}", self.health(device)));
+    }
 }
