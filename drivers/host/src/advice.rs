@@ -95,6 +95,23 @@ impl fmt::Display for Cause {
     }
 }
 
+/// A bus and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusAt {
+    /// Its name.
+    pub bus: Box<str>,
+    /// Its port or address as configured.
+    pub at: Box<str>,
+}
+
+impl BusAt {
+    /// In the box that a [`Road`] has it in: thousands of roads lead to tags, by no bus.
+    #[must_use]
+    pub fn boxed(bus: &str, at: &str) -> Box<Self> {
+        Box::new(Self { bus: bus.into(), at: at.into() })
+    }
+}
+
 /// What leads to a device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Road {
@@ -108,19 +125,15 @@ pub enum Road {
     },
     /// A unit on a serial Modbus bus.
     Rtu {
-        /// Bus.
-        bus: Box<str>,
-        /// Port as configured.
-        port: Box<str>,
+        /// Bus, and its port as configured.
+        bus: Box<BusAt>,
         /// Unit.
         unit: u8,
     },
     /// A unit behind a Modbus TCP address.
     Tcp {
-        /// Bus.
-        bus: Box<str>,
-        /// `host:port`.
-        address: Box<str>,
+        /// Bus, and its `host:port`.
+        bus: Box<BusAt>,
         /// Unit.
         unit: u8,
     },
@@ -171,7 +184,8 @@ impl Road {
     #[must_use]
     pub fn port(&self) -> Option<&str> {
         match self {
-            Self::Serial { port } | Self::Rtu { port, .. } => Some(port),
+            Self::Serial { port } => Some(port),
+            Self::Rtu { bus, .. } => Some(&bus.at),
             Self::I2c { path, .. } => Some(path),
             Self::Unknown | Self::Tcp { .. } | Self::OneWire { .. } | Self::Ble { .. } => None,
         }
@@ -191,7 +205,7 @@ pub fn advice(cause: Cause, device: &str, road: &Road) -> String {
         }
         Cause::PortMissing | Cause::PortAmbiguous | Cause::PortFault => port(cause, device, road),
         Cause::GatewayUnreachable => {
-            let at = if let Road::Tcp { address, .. } = road { &**address } else { device };
+            let at = if let Road::Tcp { bus, .. } = road { &*bus.at } else { device };
             format!("check power and network cable of the Modbus gateway at {at}, and that it listens on that port")
         }
         Cause::AdapterLost => {
@@ -217,13 +231,15 @@ pub fn advice(cause: Cause, device: &str, road: &Road) -> String {
 
 fn mute(device: &str, road: &Road) -> String {
     match road {
-        Road::Rtu { bus, unit, .. } => {
+        Road::Rtu { bus, unit } => {
             format!(
-                "unit {unit} on bus {bus} does not answer: check its power, address switch, A/B wires, termination"
+                "unit {unit} on bus {} does not answer: check its power, address switch, A/B wires, termination",
+                bus.bus
             )
         }
-        Road::Tcp { bus, address, unit } => format!(
-            "unit {unit} of {bus} behind {address} does not answer: check its power, address switch and the wires to the gateway"
+        Road::Tcp { bus, unit } => format!(
+            "unit {unit} of {} behind {} does not answer: check its power, address switch and the wires to the gateway",
+            bus.bus, bus.at
         ),
         Road::Serial { port } => format!(
             "{device} does not answer at {port}: check its power, its data cable, and protocol and baud rate in its menu"
@@ -239,11 +255,13 @@ fn mute(device: &str, road: &Road) -> String {
 
 fn noise(device: &str, road: &Road) -> String {
     match road {
-        Road::Rtu { bus, unit, .. } => format!(
-            "answers of unit {unit} on bus {bus} are damaged: check termination at both ends, A/B wires, baud rate and parity, motors near the cable"
+        Road::Rtu { bus, unit } => format!(
+            "answers of unit {unit} on bus {} are damaged: check termination at both ends, A/B wires, baud rate and parity, motors near the cable",
+            bus.bus
         ),
-        Road::Tcp { address, unit, .. } => format!(
-            "answers of unit {unit} behind {address} are damaged: check the wires behind the gateway, its baud rate and parity"
+        Road::Tcp { bus, unit } => format!(
+            "answers of unit {unit} behind {} are damaged: check the wires behind the gateway, its baud rate and parity",
+            bus.at
         ),
         Road::Serial { port } => format!(
             "answers of {device} at {port} are damaged: check baud rate, data bits and parity in its menu, then the cable"
@@ -279,7 +297,9 @@ fn refused(device: &str, road: &Road) -> String {
 fn port(cause: Cause, device: &str, road: &Road) -> String {
     let (port, cable) = match road {
         Road::Serial { port } => (&**port, format!("the USB or serial cable of {device}")),
-        Road::Rtu { port, bus, .. } => (&**port, format!("the USB cable of the RS-485 adapter of bus {bus}")),
+        Road::Rtu { bus, .. } => {
+            (&*bus.at, format!("the USB cable of the RS-485 adapter of bus {}", bus.bus))
+        }
         Road::I2c { path, .. } => (&**path, format!("the I2C adapter of {device}")),
         Road::Unknown | Road::Tcp { .. } | Road::OneWire { .. } | Road::Ble { .. } => {
             ("its port", format!("the cable of {device}"))
@@ -306,8 +326,8 @@ mod tests {
         [
             Road::Unknown,
             Road::Serial { port: "usb:serial=A10K".into() },
-            Road::Rtu { bus: "cold".into(), port: "usb:path=1-1.2:1.0".into(), unit: 7 },
-            Road::Tcp { bus: "net".into(), address: "10.0.0.9:502".into(), unit: 8 },
+            Road::Rtu { bus: BusAt::boxed("cold", "usb:path=1-1.2:1.0"), unit: 7 },
+            Road::Tcp { bus: BusAt::boxed("net", "10.0.0.9:502"), unit: 8 },
             Road::OneWire { sensor: "28-0316a2794c1f".into() },
             Road::I2c { path: "/dev/i2c-1".into(), address: 0x44 },
             Road::Ble { address: Address([0xFF, 0xFF, 0x92, 0, 0, 1]) },

@@ -10,13 +10,14 @@
 use drv_protocol::advert::Format;
 use drv_protocol::i2c::Chip;
 use serde::Deserialize;
+use std::sync::Arc;
 
 mod check;
 mod scale;
 mod tag;
 
 pub use scale::{ScaleConfig, ScaleLine, ScaleProtocol};
-pub use tag::{EslAddress, KeyText, TagEncoding, TagFamily, TagHeader, TagScan};
+pub use tag::{EslAddress, KeyText, TagAddress, TagEncoding, TagFamily, TagHeader, TagScan};
 
 /// Most devices of all classes together.
 pub const DEVICES_MAX: usize = 32_768;
@@ -252,10 +253,10 @@ pub struct SteamerConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TagConfig {
-    /// Device name.
-    pub id: String,
+    /// Device name. Whatever knows the tag shares it.
+    pub id: Arc<str>,
     /// Bluetooth address, `FF:FF:92:00:00:01`.
-    pub address: String,
+    pub address: TagAddress,
     /// Model number as advertised (11 = 212x104 black, white, red); an ESL label has none: 0.
     #[serde(default)]
     pub model: u16,

@@ -10,16 +10,20 @@
 //! * Every state but `Seen` and `Ok` has a cause, an advice, and the moment at which the trouble began; the trouble ends with
 //!   `Ok`, whatever states it goes through.
 
-use std::sync::{Arc, LazyLock};
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::advice::{Cause, Road, advice};
 
 /// Bad contacts in a row that degrade a device.
-pub const BAD_RUN: u32 = 2;
+pub const BAD_RUN: u8 = 2;
 /// Good contacts in a row that end a degradation.
-pub const GOOD_RUN: u32 = 2;
+pub const GOOD_RUN: u8 = 2;
 /// Longest reason text in bytes.
 pub const REASON_BYTES_MAX: usize = 200;
+/// Texts made last that are still looked at for one to share.
+const LAST_MAX: usize = 8;
 /// The reason of a device before its first contact.
 const NOT_HEARD: &str = "not heard yet";
 
@@ -52,23 +56,39 @@ impl HealthState {
     }
 }
 
-/// What has been counted since the start of the host.
+/// What has been counted since the start of the host. At twenty a second a count stands at its end after 6.8 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Contacts that gave a usable answer.
-    pub good: u64,
+    pub good: u32,
     /// Answers that were malformed: wrong length, checksum, parity, noise.
-    pub malformed: u64,
+    pub malformed: u32,
     /// Answers that were well formed and said no: exceptions, sensor faults.
-    pub refused: u64,
+    pub refused: u32,
     /// Requests without an answer.
-    pub timeouts: u64,
+    pub timeouts: u32,
     /// Times the port, bus or connection had to be opened again.
-    pub reopened: u64,
+    pub reopened: u32,
     /// Times the driver itself was restarted.
-    pub restarts: u64,
+    pub restarts: u32,
     /// Readings dropped because the receiver of events was full.
-    pub dropped: u64,
+    pub dropped: u32,
+}
+
+/// A moment that may be missing, in eight bytes: milliseconds since boot, one more.
+#[derive(Debug, Clone, Copy)]
+struct Mark(Option<NonZeroU64>);
+
+impl Mark {
+    const NONE: Self = Self(None);
+
+    fn at(ms: u64) -> Self {
+        Self(NonZeroU64::new(ms.saturating_add(1)))
+    }
+
+    fn get(self) -> Option<u64> {
+        self.0.map(|more| more.get() - 1)
+    }
 }
 
 /// A snapshot of a device's health.
@@ -113,22 +133,22 @@ pub enum Contact {
 
 /// The state machine of one device.
 ///
-/// A store has thousands: the advice is made when it is told or asked for, not kept.
+/// A store has thousands: the advice is made when it is told or asked for, not kept, and numbers are as small as they may be.
 #[derive(Debug, Clone)]
 pub struct Vital {
     state: HealthState,
     reason: Arc<str>,
     cause: Option<Cause>,
     since_mono_ms: u64,
-    trouble_mono_ms: Option<u64>,
-    last_good_mono_ms: Option<u64>,
+    trouble: Mark,
+    last_good: Mark,
     counters: Counters,
     device: Arc<str>,
     road: Road,
-    lost_after_ms: u64,
+    lost_after_ms: u32,
     heard_ms: u64,
-    bad_run: u32,
-    good_run: u32,
+    bad_run: u8,
+    good_run: u8,
     heard_ever: bool,
     told_lost: bool,
 }
@@ -136,14 +156,14 @@ pub struct Vital {
 impl Vital {
     /// A device that has not been heard; silence counts from `now_ms`.
     #[must_use]
-    pub fn new(device: Arc<str>, road: Road, now_ms: u64, lost_after_ms: u64) -> Self {
+    pub fn new(device: Arc<str>, road: Road, now_ms: u64, lost_after_ms: u32) -> Self {
         Self {
             state: HealthState::Lost,
             reason: text(NOT_HEARD),
             cause: Some(Cause::Starting),
             since_mono_ms: now_ms,
-            trouble_mono_ms: Some(now_ms),
-            last_good_mono_ms: None,
+            trouble: Mark::at(now_ms),
+            last_good: Mark::NONE,
             counters: Counters::default(),
             device,
             road,
@@ -177,8 +197,8 @@ impl Vital {
             cause: self.cause,
             advice: advice.map_or_else(|| text(""), |advice| text(&advice)),
             since_mono_ms: self.since_mono_ms,
-            trouble_mono_ms: self.trouble_mono_ms,
-            last_good_mono_ms: self.last_good_mono_ms,
+            trouble_mono_ms: self.trouble.get(),
+            last_good_mono_ms: self.last_good.get(),
             counters: self.counters,
         }
     }
@@ -194,8 +214,8 @@ impl Vital {
         match contact {
             Contact::Good => {
                 self.heard(now_ms, &mut out);
-                self.counters.good += 1;
-                self.last_good_mono_ms = Some(now_ms);
+                count(&mut self.counters.good);
+                self.last_good = Mark::at(now_ms);
                 self.bad_run = 0;
                 self.good_run = self.good_run.saturating_add(1);
                 let recovered = self.state != HealthState::Degraded || self.good_run >= GOOD_RUN;
@@ -204,19 +224,19 @@ impl Vital {
                 }
             }
             Contact::Malformed(reason) => {
-                self.counters.malformed += 1;
+                count(&mut self.counters.malformed);
                 self.bad(now_ms, Cause::Noise, reason, &mut out);
             }
             Contact::Refused(reason) => {
-                self.counters.refused += 1;
+                count(&mut self.counters.refused);
                 self.bad(now_ms, Cause::Refused, reason, &mut out);
             }
             Contact::SensorFault(reason) => {
-                self.counters.refused += 1;
+                count(&mut self.counters.refused);
                 self.bad(now_ms, Cause::SensorFault, reason, &mut out);
             }
             Contact::Timeout => {
-                self.counters.timeouts += 1;
+                count(&mut self.counters.timeouts);
                 self.good_run = 0;
                 out.extend(self.tick(now_ms));
             }
@@ -231,16 +251,19 @@ impl Vital {
         let silent = now_ms.saturating_sub(self.heard_ms);
         let quiet = matches!(self.state, HealthState::Seen | HealthState::Ok | HealthState::Degraded)
             || (self.state == HealthState::Lost && !self.told_lost);
-        if silent < self.lost_after_ms || !quiet {
+        if silent < u64::from(self.lost_after_ms) || !quiet {
             return None;
         }
         let never = if self.heard_ever { "" } else { " since the start" };
-        let reason = format!("silent for {silent} ms{never}");
+        // Whole seconds where they are many: tags by the thousand then share the text.
+        let silence = if silent < 10_000 { format!("{silent} ms") } else { format!("{} s", silent / 1_000) };
+        let reason = format!("silent for {silence}{never}");
         let mut out = Vec::new();
         self.enter(now_ms, HealthState::Lost, Some(self.road.silence()), text(&reason), &mut out);
         // Nobody knows when a silent device went away; it worked until it was heard last.
-        self.trouble_mono_ms = self.trouble_mono_ms.map(|since| since.min(self.heard_ms));
-        out.iter_mut().for_each(|health| health.trouble_mono_ms = self.trouble_mono_ms);
+        let trouble = self.trouble.get().map(|since| since.min(self.heard_ms));
+        self.trouble = trouble.map_or(Mark::NONE, Mark::at);
+        out.iter_mut().for_each(|health| health.trouble_mono_ms = trouble);
         self.told_lost = true;
         out.pop()
     }
@@ -297,7 +320,7 @@ impl Vital {
         self.state = state;
         self.reason = reason;
         self.cause = cause;
-        self.trouble_mono_ms = cause.map(|_| self.trouble_mono_ms.unwrap_or(now_ms));
+        self.trouble = cause.map_or(Mark::NONE, |_| Mark::at(self.trouble.get().unwrap_or(now_ms)));
         out.push(self.health());
     }
 }
@@ -308,11 +331,28 @@ fn one_line(reason: &Arc<str>) -> Arc<str> {
     if *clipped == **reason { Arc::clone(reason) } else { text(&clipped) }
 }
 
-/// One allocation for each text that devices by the thousand have at the same time.
+/// One allocation for each text that devices by the thousand have at the same time: those that every device has, and those
+/// that were made last.
 fn text(text: &str) -> Arc<str> {
     static SHARED: LazyLock<[Arc<str>; 4]> =
         LazyLock::new(|| ["", NOT_HEARD, "answers", "first contact"].map(Arc::from));
-    SHARED.iter().find(|shared| ***shared == *text).map_or_else(|| text.into(), Arc::clone)
+    static LAST: Mutex<VecDeque<Arc<str>>> = Mutex::new(VecDeque::new());
+    if let Some(shared) = SHARED.iter().find(|shared| ***shared == *text) {
+        return Arc::clone(shared);
+    }
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(shared) = last.iter().find(|shared| ***shared == *text) {
+        return Arc::clone(shared);
+    }
+    let made: Arc<str> = text.into();
+    last.truncate(LAST_MAX - 1);
+    last.push_front(Arc::clone(&made));
+    made
+}
+
+/// Counts one more.
+const fn count(counter: &mut u32) {
+    *counter = counter.saturating_add(1);
 }
 
 /// Puts a reason on one line (some texts of D-Bus end with a line feed) and cuts it to its bound at a character boundary.
@@ -332,6 +372,7 @@ pub(crate) fn clip_to(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::advice::BusAt;
 
     fn vital(now_ms: u64) -> Vital {
         Vital::new("dev-1".into(), Road::Unknown, now_ms, 1_000)
@@ -406,7 +447,7 @@ mod tests {
     #[test]
     fn a_trouble_has_a_cause_an_advice_and_a_beginning_until_it_ends() {
         let mut vital = vital(0);
-        vital.place(Road::Rtu { bus: "cold".into(), port: "/dev/x".into(), unit: 7 });
+        vital.place(Road::Rtu { bus: BusAt::boxed("cold", "/dev/x"), unit: 7 });
         vital.contact(10, &Contact::Good);
         assert_eq!((vital.health().cause, vital.health().trouble_mono_ms), (None, None));
         let lost = vital.tick(1_010).unwrap();

@@ -15,7 +15,7 @@ use drv_protocol::profile::Profile;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::advice::Road;
+use crate::advice::{BusAt, Road};
 use crate::ble::{BleDriver, unsupported};
 use crate::bus::pool::TcpPool;
 use crate::bus::{Bus, BusDriver, BusOrder, Inquiry, Shelf};
@@ -65,7 +65,7 @@ pub fn start(
     config.check(profiles)?;
     let registry = Arc::new(Registry::new(devices(config)).placed(roads(config).into_iter()));
     let special = config.tag.iter().filter(|tag| tag.family != TagFamily::default());
-    let families = special.map(|tag| (Arc::from(tag.id.as_str()), tag.family)).collect();
+    let families = special.map(|tag| (Arc::clone(&tag.id), tag.family)).collect();
     let mut host = Host {
         registry,
         orders: BTreeMap::new(),
@@ -104,49 +104,45 @@ fn devices(config: &HostConfig) -> impl Iterator<Item = (Arc<str>, DeviceClass, 
         .steamer
         .iter()
         .map(move |d| (id(&d.id), DeviceClass::Steamer, lost_after(d.poll_ms, d.lost_after_ms)));
-    let tags = config.tag.iter().map(move |d| (id(&d.id), DeviceClass::Tag, tag_lost));
+    let tags = config.tag.iter().map(move |d| (Arc::clone(&d.id), DeviceClass::Tag, tag_lost));
     scales.chain(cabinets).chain(steamers).chain(tags)
 }
 
 /// What leads to each configured device.
 fn roads(config: &HostConfig) -> Vec<(Arc<str>, Road)> {
     let mut roads: Vec<(Arc<str>, Road)> = Vec::new();
-    let mut add = |id: &str, road| roads.push((Arc::from(id), road));
+    let mut add = |id: Arc<str>, road| roads.push((id, road));
     let unit = |bus: &str, unit: u8| {
         let found = config.bus.iter().find(|entry| entry.id == bus);
         found.map_or(Road::Unknown, |entry| {
-            let bus = bus.into();
+            let bus = |at: &Option<String>| BusAt::boxed(bus, at.as_deref().unwrap_or_default());
             match entry.kind {
-                BusKind::ModbusRtu => {
-                    Road::Rtu { bus, port: entry.port.clone().unwrap_or_default().into(), unit }
-                }
-                BusKind::ModbusTcp => {
-                    Road::Tcp { bus, address: entry.address.clone().unwrap_or_default().into(), unit }
-                }
+                BusKind::ModbusRtu => Road::Rtu { bus: bus(&entry.port), unit },
+                BusKind::ModbusTcp => Road::Tcp { bus: bus(&entry.address), unit },
             }
         })
     };
     for scale in &config.scale {
-        add(&scale.id, Road::Serial { port: scale.port.as_str().into() });
+        add(scale.id.as_str().into(), Road::Serial { port: scale.port.as_str().into() });
     }
     for cabinet in &config.cabinet {
         match (&cabinet.bus, cabinet.unit) {
-            (Some(bus), Some(address)) => add(&cabinet.id, unit(bus, address)),
-            _ => add(&cabinet.id, sensor_road(config, cabinet)),
+            (Some(bus), Some(address)) => add(cabinet.id.as_str().into(), unit(bus, address)),
+            _ => add(cabinet.id.as_str().into(), sensor_road(config, cabinet)),
         }
     }
     for steamer in &config.steamer {
-        add(&steamer.id, unit(&steamer.bus, steamer.unit));
+        add(steamer.id.as_str().into(), unit(&steamer.bus, steamer.unit));
     }
     for tag in &config.tag {
-        add(&tag.id, radio(&tag.address));
+        add(Arc::clone(&tag.id), radio(tag.address.get()));
     }
     roads
 }
 
-fn radio(address: &str) -> Road {
+fn radio(address: Option<Address>) -> Road {
     // The configuration was checked: it is an address.
-    Address::parse(address).map_or(Road::Unknown, |address| Road::Ble { address })
+    address.map_or(Road::Unknown, |address| Road::Ble { address })
 }
 
 /// What leads to a cabinet that is on no Modbus bus.
@@ -155,7 +151,7 @@ fn sensor_road(config: &HostConfig, cabinet: &CabinetConfig) -> Road {
         return Road::OneWire { sensor: sensor.as_str().into() };
     }
     if let Some(source) = &cabinet.ble {
-        return radio(&source.address);
+        return radio(Address::parse(&source.address));
     }
     let Some(source) = &cabinet.i2c else { return Road::Unknown };
     let bus = config.i2c.iter().find(|bus| bus.id == source.bus);

@@ -122,6 +122,7 @@ impl Registry {
     pub(crate) fn new(devices: impl Iterator<Item = (Arc<str>, DeviceClass, u64)>) -> Self {
         let now = mono_ms();
         let slot = |id: &Arc<str>, class, lost_after_ms| {
+            let lost_after_ms = u32::try_from(lost_after_ms).unwrap_or(u32::MAX);
             let vital = Vital::new(Arc::clone(id), Road::Unknown, now, lost_after_ms);
             Mutex::new(Slot { class, vital, talk: None })
         };

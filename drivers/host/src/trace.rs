@@ -139,9 +139,10 @@ fn words(values: impl Iterator<Item = u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::advice::BusAt;
 
     fn rtu_road() -> Road {
-        Road::Rtu { bus: "b".into(), port: "/dev/x".into(), unit: 17 }
+        Road::Rtu { bus: BusAt::boxed("b", "/dev/x"), unit: 17 }
     }
 
     #[test]
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(explain(&rtu_road(), Way::Received, &answer), "unit 17: registers 555 0 100");
         answer[4] ^= 1;
         assert!(explain(&rtu_road(), Way::Received, &answer).starts_with("wrong checksum"));
-        let road = Road::Tcp { bus: "b".into(), address: "h:502".into(), unit: 17 };
+        let road = Road::Tcp { bus: BusAt::boxed("b", "h:502"), unit: 17 };
         let sent = tcp::encode_request(9, 17, &request).unwrap();
         assert_eq!(explain(&road, Way::Sent, &sent), "#9 unit 17: read 3 holding registers from 107");
         let refused = [0, 9, 0, 0, 0, 3, 17, 0x83, 2];
@@ -173,7 +174,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_frame_is_explained(bytes: Vec<u8>) {
-            for road in [rtu_road(), Road::Tcp { bus: "".into(), address: "".into(), unit: 1 },
+            for road in [rtu_road(), Road::Tcp { bus: BusAt::boxed("", ""), unit: 1 },
                 Road::Serial { port: "".into() }, Road::Unknown] {
                 for way in [Way::Sent, Way::Received] {
                     proptest::prop_assert!(explain(&road, way, &bytes).len() <= EXPLANATION_BYTES_MAX);

@@ -51,7 +51,7 @@ pub fn list(
     let mut groups: BTreeMap<(Cause, &str), Trouble> = BTreeMap::new();
     for (id, view) in devices {
         let Some(cause) = view.cause.filter(|_| view.is_troubled()) else { continue };
-        let since_ms = view.trouble_mono_ms.map(|mono| now.wall(mono));
+        let since_ms = view.trouble_mono_ms.get().map(|mono| now.wall(mono.unsigned_abs()));
         let trouble = groups.entry((cause, &*view.advice)).or_insert_with(|| Trouble {
             devices: Vec::new(),
             count: 0,
@@ -131,7 +131,7 @@ mod tests {
             health: Some(HealthState::Failed),
             cause: Some(cause),
             advice: advice.into(),
-            trouble_mono_ms: Some(trouble_mono_ms),
+            trouble_mono_ms: Some(trouble_mono_ms).into(),
             ..DeviceView::new(DeviceClass::Cabinet)
         }
     }

@@ -71,8 +71,10 @@ pub struct Shelf {
     price_due_ms: u64,
     entries: BTreeMap<Sku, Entry>,
     tags: Vec<ShelfTag>,
-    by_id: BTreeMap<DeviceId, TagNo>,
-    by_sku: BTreeSet<(Sku, TagNo)>,
+    /// Their numbers in the order of their names.
+    by_id: Vec<TagNo>,
+    /// Their numbers in the order of their articles.
+    by_sku: Vec<TagNo>,
     /// Articles to decide.
     dirty: BTreeSet<Sku>,
     /// Articles to decide at a time.
@@ -92,8 +94,8 @@ impl Shelf {
             price_due_ms,
             entries: BTreeMap::new(),
             tags: Vec::new(),
-            by_id: BTreeMap::new(),
-            by_sku: BTreeSet::new(),
+            by_id: Vec::new(),
+            by_sku: Vec::new(),
             dirty: BTreeSet::new(),
             wakes: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -113,12 +115,15 @@ impl Shelf {
     /// # Errors
     /// Too many.
     pub fn add_tag(&mut self, id: DeviceId, sku: Sku, led: bool, now_ms: u64) -> Result<TagNo, PlannerFull> {
-        if let Some(tag) = self.by_id.get(&id) {
-            return Ok(*tag);
-        }
+        let place = match self.find(&id) {
+            Ok(tag) => return Ok(tag),
+            Err(place) => place,
+        };
         let tag = self.plan.add_tag(led, now_ms)?;
-        self.by_id.insert(id.clone(), tag);
-        self.by_sku.insert((sku, tag));
+        self.by_id.insert(place, tag);
+        // Behind those of the same article: numbers grow.
+        let place = self.by_sku.partition_point(|other| self.sku(*other).is_some_and(|other| other <= sku));
+        self.by_sku.insert(place, tag);
         self.tags.push(ShelfTag { id, sku, layout: false });
         self.dirty.insert(sku);
         Ok(tag)
@@ -131,7 +136,14 @@ impl Shelf {
 
     /// The number of a tag.
     pub fn tag(&self, id: &DeviceId) -> Option<TagNo> {
-        self.by_id.get(id).copied()
+        self.find(id).ok()
+    }
+
+    /// The number of a tag, or where it belongs among the names.
+    fn find(&self, id: &DeviceId) -> Result<TagNo, usize> {
+        let place = self.by_id.partition_point(|tag| self.id(*tag).is_some_and(|before| before < id));
+        let found = self.by_id.get(place).copied().filter(|tag| self.id(*tag) == Some(id));
+        found.ok_or(place)
     }
 
     fn entry_of(&self, tag: TagNo) -> Option<&ShelfTag> {
@@ -150,7 +162,7 @@ impl Shelf {
 
     /// Every tag by name.
     pub fn tags(&self) -> impl Iterator<Item = (&DeviceId, TagNo)> {
-        self.by_id.iter().map(|(id, tag)| (id, *tag))
+        self.by_id.iter().filter_map(|tag| Some((self.id(*tag)?, *tag)))
     }
 
     /// An article in its highest version.
@@ -236,7 +248,9 @@ impl Shelf {
         let Self { entries, by_sku, tags, plan, wakes, touched, .. } = self;
         // Decided again when the commit has ended.
         let entry = entries.get_mut(&sku).filter(|entry| !entry.pending)?;
-        let numbers = || by_sku.range((sku, TagNo(0))..=(sku, TagNo(u32::MAX))).map(|(_, number)| *number);
+        let of = |number: &TagNo| tags.get(usize::try_from(number.0).ok()?).map(|tag| tag.sku);
+        let first = by_sku.partition_point(|number| of(number).is_some_and(|other| other < sku));
+        let numbers = || by_sku.iter().skip(first).copied().take_while(|number| of(number) == Some(sku));
         let shown = |number: TagNo| {
             let tag = tags.get(usize::try_from(number.0).ok()?)?;
             Some(Shown { tag: tag.id.clone(), confirmed: plan.shown(number) })

@@ -203,13 +203,22 @@ pub struct DeviceId(Arc<str>);
 impl DeviceId {
     /// Checks and wraps a name.
     pub fn new(name: &str) -> Result<Self, ParseIdError> {
+        Self::check(name).map(|()| Self(name.into()))
+    }
+
+    fn check(name: &str) -> Result<(), ParseIdError> {
         let fits = !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if fits && name.len() <= DEVICE_ID_BYTES_MAX {
-            Ok(Self(name.into()))
+            Ok(())
         } else {
             Err(ParseIdError::Device(Text::lossy(name)))
         }
+    }
+
+    /// Checks a name and shares it.
+    pub fn share(name: &Arc<str>) -> Result<Self, ParseIdError> {
+        Self::check(name).map(|()| Self(Arc::clone(name)))
     }
 
     /// The name.

@@ -79,7 +79,8 @@ pub fn pragmas(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
-    conn.pragma_update(None, "cache_size", -16_384)?;
+    // The kernel caches the file as well, once for all connections; what is kept here is kept twice.
+    conn.pragma_update(None, "cache_size", -2_048)?;
     conn.pragma_update(None, "journal_size_limit", 16_777_216)
 }
 

@@ -207,7 +207,7 @@ fn write_tag(
     price: &str,
     name: &str,
 ) -> Result<(), String> {
-    let tag = tags.iter().find(|t| t.id == device).ok_or_else(|| format!("no tag is named {device}"))?;
+    let tag = tags.iter().find(|t| *t.id == *device).ok_or_else(|| format!("no tag is named {device}"))?;
     // A label without a panel of the table is still asked, so that the refusal is the host's.
     let model = tag.panel().or_else(|| Model::find(0x33));
     let model = model.ok_or_else(|| format!("no model has the number {}", tag.model))?;

@@ -73,9 +73,9 @@ impl BleDriver {
     ) -> Self {
         let tag = |tag: &TagConfig| {
             // The configuration was checked: it is an address.
-            let address = Address::parse(&tag.address)?;
+            let address = tag.address.get()?;
             let family = Family::new(tag, &config);
-            Some(Tag { device: Arc::from(tag.id.as_str()), address, model: tag.model, family })
+            Some(Tag { device: Arc::clone(&tag.id), address, model: tag.model, family })
         };
         let mut tags: Vec<Tag> = tags.iter().filter_map(tag).collect();
         tags.sort_unstable_by_key(|tag| tag.address);

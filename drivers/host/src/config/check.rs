@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use drv_protocol::advert::Address;
 use drv_protocol::ds18b20::Family;
 use drv_protocol::i2c::Probe;
 use drv_protocol::profile::{Class, OFFSETS, Profile};
@@ -40,16 +41,16 @@ impl HostConfig {
 
     fn check_ids(&self) -> Result<(), HostError> {
         let mut seen = BTreeSet::new();
-        let ids = (self.scale.iter().map(|d| ("scale", &d.id)))
-            .chain(self.cabinet.iter().map(|d| ("cabinet", &d.id)))
-            .chain(self.steamer.iter().map(|d| ("steamer", &d.id)))
-            .chain(self.tag.iter().map(|d| ("tag", &d.id)));
+        let ids = (self.scale.iter().map(|d| ("scale", &*d.id)))
+            .chain(self.cabinet.iter().map(|d| ("cabinet", &*d.id)))
+            .chain(self.steamer.iter().map(|d| ("steamer", &*d.id)))
+            .chain(self.tag.iter().map(|d| ("tag", &*d.id)));
         for (table, id) in ids {
             let at = At { table, id };
             if id.is_empty() || id.len() > 64 {
                 return Err(at.fault("id", "1 to 64 characters", &format!("{} characters", id.len())));
             }
-            if !seen.insert(id.as_str()) {
+            if !seen.insert(id) {
                 return Err(at.fault("id", "a name used once", "a second device of that name"));
             }
         }
@@ -184,14 +185,13 @@ impl HostConfig {
     }
 
     fn check_sensors(&self) -> Result<(), HostError> {
-        let mut addresses: BTreeSet<String> =
-            self.tag.iter().map(|tag| tag.address.to_ascii_uppercase()).collect();
+        let mut addresses: BTreeSet<Address> = self.tag.iter().filter_map(|tag| tag.address.get()).collect();
         for (cabinet, source) in self.cabinet.iter().filter_map(|c| Some((c, c.ble.as_ref()?))) {
             let at = At { table: "cabinet", id: &cabinet.id };
-            if !is_address(&source.address) {
+            let Some(address) = Address::parse(&source.address) else {
                 return Err(at.fault("ble.address", "six hex bytes like A4:C1:38:00:11:22", &source.address));
-            }
-            if !addresses.insert(source.address.to_ascii_uppercase()) {
+            };
+            if !addresses.insert(address) {
                 return Err(at.fault("ble.address", "an address used once", &source.address));
             }
             if source.key_file.is_some() && !source.format.can_seal() {
@@ -244,11 +244,12 @@ impl HostConfig {
         let mut addresses = BTreeSet::new();
         for tag in &self.tag {
             let at = At { table: "tag", id: &tag.id };
-            if !is_address(&tag.address) {
-                return Err(at.fault("address", "six hex bytes like FF:FF:92:00:00:01", &tag.address));
-            }
-            if !addresses.insert(tag.address.to_ascii_uppercase()) {
-                return Err(at.fault("address", "an address used once", &tag.address));
+            let found = || tag.address.to_string();
+            let Some(address) = tag.address.get() else {
+                return Err(at.fault("address", "six hex bytes like FF:FF:92:00:00:01", &found()));
+            };
+            if !addresses.insert(address) {
+                return Err(at.fault("address", "an address used once", &found()));
             }
             self.check_family(at, tag)?;
         }
@@ -386,9 +387,4 @@ fn check_use(at: At<'_>, profile: Option<&Profile>, offset: Option<i32>) -> Resu
 /// A sensor folder name must not be a path: it is joined to the 1-Wire root.
 fn is_sensor_name(name: &str) -> bool {
     name.len() <= 32 && Family::of_name(name).is_some()
-}
-
-fn is_address(text: &str) -> bool {
-    let parts: Vec<&str> = text.split(':').collect();
-    parts.len() == 6 && parts.iter().all(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()))
 }

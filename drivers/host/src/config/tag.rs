@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use drv_protocol::advert::Address;
 use drv_protocol::esl::KeyMaterial;
 use drv_protocol::gicisky::{Model, Scan};
 use serde::Deserialize;
@@ -96,10 +97,46 @@ pub struct EslAddress {
     pub group: u8,
 }
 
+/// The address of a tag as it was configured. [`super::HostConfig::check`] refuses what is none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum TagAddress {
+    /// An address.
+    Is(Address),
+    /// Another text.
+    Not(Box<String>),
+}
+
+impl TagAddress {
+    /// The address.
+    #[must_use]
+    pub fn get(&self) -> Option<Address> {
+        match self {
+            Self::Is(address) => Some(*address),
+            Self::Not(_) => None,
+        }
+    }
+}
+
+impl From<String> for TagAddress {
+    fn from(text: String) -> Self {
+        Address::parse(&text).map_or_else(|| Self::Not(Box::new(text)), Self::Is)
+    }
+}
+
+impl fmt::Display for TagAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(address) => address.fmt(f),
+            Self::Not(text) => f.write_str(text),
+        }
+    }
+}
+
 /// A key and its vector as 48 hex digits. Its debug text hides it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct KeyText(String);
+pub struct KeyText(Box<str>);
 
 impl KeyText {
     /// The key material; `None` for anything but 48 hex digits.
@@ -136,12 +173,12 @@ mod tests {
 
     #[test]
     fn keys_are_48_hex_digits_and_never_printed() {
-        let key = KeyText("57A9DA12D12E6E131E20612AD10A6A199e7a00efb17ae746".to_owned());
+        let key = KeyText("57A9DA12D12E6E131E20612AD10A6A199e7a00efb17ae746".into());
         let material = key.material().unwrap();
         assert_eq!((material.key[0], material.iv), (0x57, [0x9E, 0x7A, 0x00, 0xEF, 0xB1, 0x7A, 0xE7, 0x46]));
         assert_eq!(format!("{key:?}"), "KeyText(hidden)");
         for bad in ["", "57A9", &"0".repeat(47), &"0".repeat(49), &"g".repeat(48), &"é".repeat(24)] {
-            assert!(KeyText(bad.to_owned()).material().is_none(), "{bad}");
+            assert!(KeyText(bad.into()).material().is_none(), "{bad}");
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) async fn preview(
     let tag = match &request.tag {
         None => None,
         Some(id) => {
-            let found = config.host.tag.iter().find(|tag| tag.id == *id);
+            let found = config.host.tag.iter().find(|tag| *tag.id == **id);
             Some(found.ok_or_else(|| Refused::not_found("tag", id))?)
         }
     };

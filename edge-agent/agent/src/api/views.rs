@@ -152,8 +152,8 @@ fn device_row(id: &sync_model::DeviceId, view: &devices::DeviceView, now: Now) -
         reason: if view.word() == "ok" { String::new() } else { view.reason.to_string() },
         cause: view.cause.map(|cause| cause.name().into()).unwrap_or_default(),
         advice: view.advice.to_string(),
-        since_ms: view.trouble_mono_ms.map(|mono| now.wall(mono)),
-        last_seen_ms: view.last_seen_ms,
+        since_ms: view.trouble_mono_ms.get().map(|mono| now.wall(mono.unsigned_abs())),
+        last_seen_ms: view.last_seen_ms.get(),
         reading: view.reading.for_people(),
     }
 }
@@ -206,7 +206,10 @@ pub(crate) async fn device(
         ("reopened".to_owned(), counted.reopened),
         ("restarts".to_owned(), counted.restarts),
         ("dropped".to_owned(), counted.dropped.saturating_add(view.dropped)),
-    ]);
+    ])
+    .into_iter()
+    .map(|(name, count)| (name, u64::from(count)))
+    .collect();
     let frames = daemon.host(|host| host.frames(id.as_str())).unwrap_or_default();
     let frames = frames.iter().map(|frame| format!("{} {}", arrow(frame), hex(frame))).collect();
     let device = device_row(&id, &view, daemon.moment());

@@ -187,7 +187,7 @@ fn devices(config: &Config, complaints: &mut Complaints<'_>) {
         ("scale", host.scale.iter().map(|device| device.id.as_str()).collect()),
         ("cabinet", host.cabinet.iter().map(|device| device.id.as_str()).collect()),
         ("steamer", host.steamer.iter().map(|device| device.id.as_str()).collect()),
-        ("tag", host.tag.iter().map(|device| device.id.as_str()).collect()),
+        ("tag", host.tag.iter().map(|device| &*device.id).collect()),
     ];
     for (table, ids) in &tables {
         for (index, id) in ids.iter().enumerate() {
@@ -237,7 +237,7 @@ fn host_complaint(config: &Config, root: &Node, error: HostError) -> ConfigError
         "scale" => host.scale.iter().map(|entry| entry.id.as_str()).collect(),
         "cabinet" => host.cabinet.iter().map(|entry| entry.id.as_str()).collect(),
         "steamer" => host.steamer.iter().map(|entry| entry.id.as_str()).collect(),
-        "tag" => host.tag.iter().map(|entry| entry.id.as_str()).collect(),
+        "tag" => host.tag.iter().map(|entry| &*entry.id).collect(),
         _ => Vec::new(),
     };
     // A name used twice is reported at its last use.

@@ -253,7 +253,7 @@ impl Loop {
         ) {
             registry.update(&id, |view| {
                 view.seen = true;
-                view.last_seen_ms = Some(event.wall_ms);
+                view.last_seen_ms = Some(event.wall_ms).into();
             });
         }
         if let DeviceBody::Health(health) = &event.body {
@@ -310,7 +310,7 @@ impl Loop {
             view.reason.clone_from(&health.reason);
             view.cause = health.cause;
             view.advice.clone_from(&health.advice);
-            view.trouble_mono_ms = health.trouble_mono_ms;
+            view.trouble_mono_ms = health.trouble_mono_ms.into();
             view.seen |= present;
         });
         self.presence.set(id, present);

@@ -1,7 +1,6 @@
 //! Presence of devices as facts: `DeviceSeen` and `DeviceLost`, each only when it changes what the ledger says, and at most
 //! one per device and [`PERIOD_MS`], so that a loose plug cannot fill the ledger.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use sync_model::{DeviceClass, DeviceId, DeviceLost, DeviceSeen, Fact, Text};
 
@@ -18,14 +17,16 @@ struct Entry {
     durable: Option<bool>,
     /// What the driver says.
     current: Option<bool>,
-    written_ms: Option<u64>,
+    /// No fact of it before: [`PERIOD_MS`] after the last one.
+    rests_until_ms: u64,
     pending: bool,
 }
 
 /// Presence of every configured device.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Presence {
-    devices: BTreeMap<DeviceId, Entry>,
+    /// In the order of their names.
+    devices: Vec<(DeviceId, Entry)>,
     /// How many entries are pending.
     pending: usize,
 }
@@ -33,13 +34,25 @@ pub(super) struct Presence {
 impl Presence {
     /// A device, with what the ledger says of it.
     pub(super) fn add(&mut self, device: DeviceId, class: DeviceClass, durable: Option<bool>) {
-        let entry = Entry { class, durable, current: None, written_ms: None, pending: false };
-        self.devices.insert(device, entry);
+        let entry = Entry { class, durable, current: None, rests_until_ms: 0, pending: false };
+        match self.find(&device) {
+            Ok(place) => self.devices[place].1 = entry,
+            Err(place) => self.devices.insert(place, (device, entry)),
+        }
+    }
+
+    fn find(&self, device: &DeviceId) -> Result<usize, usize> {
+        self.devices.binary_search_by(|(known, _)| known.cmp(device))
+    }
+
+    fn entry(&mut self, device: &DeviceId) -> Option<&mut Entry> {
+        let place = self.find(device).ok()?;
+        self.devices.get_mut(place).map(|(_, entry)| entry)
     }
 
     /// The driver's word.
     pub(super) fn set(&mut self, device: &DeviceId, present: bool) {
-        if let Some(entry) = self.devices.get_mut(device) {
+        if let Some(entry) = self.entry(device) {
             entry.current = Some(present);
         }
     }
@@ -57,8 +70,8 @@ impl Presence {
                 break;
             }
             let Some(present) = entry.current else { continue };
-            let rested = entry.written_ms.is_none_or(|at| now_ms.saturating_sub(at) >= PERIOD_MS);
-            if entry.pending || !rested || entry.durable == Some(present) {
+            let rests = now_ms < entry.rests_until_ms;
+            if entry.pending || rests || entry.durable == Some(present) {
                 continue;
             }
             entry.pending = true;
@@ -77,13 +90,15 @@ impl Presence {
 
     /// The fact is durable, or was not written and will be due again.
     pub(super) fn written(&mut self, device: &DeviceId, present: bool, ok: bool, now_ms: u64) {
-        if let Some(entry) = self.devices.get_mut(device) {
-            self.pending -= usize::from(std::mem::take(&mut entry.pending));
-            entry.written_ms = Some(now_ms);
+        let mut ended = false;
+        if let Some(entry) = self.entry(device) {
+            ended = std::mem::take(&mut entry.pending);
+            entry.rests_until_ms = now_ms.saturating_add(PERIOD_MS);
             if ok {
                 entry.durable = Some(present);
             }
         }
+        self.pending -= usize::from(ended);
     }
 }
 

@@ -24,17 +24,17 @@ pub struct DeviceView {
     /// What to do; empty when it works.
     pub advice: Arc<str>,
     /// Milliseconds since boot at which it stopped working.
-    pub trouble_mono_ms: Option<u64>,
+    pub trouble_mono_ms: Maybe,
     /// Whether it answered since the start.
     pub seen: bool,
     /// Last answer, wall time.
-    pub last_seen_ms: Option<i64>,
+    pub last_seen_ms: Maybe,
     /// Last reading.
     pub reading: Reading,
     /// What its screen shows (scales).
     pub screen: Option<Box<edge_core::weighing::Screen>>,
     /// Samples that came faster than they could be stored and were dropped.
-    pub dropped: u64,
+    pub dropped: u32,
 }
 
 /// Last reading of a device.
@@ -55,8 +55,8 @@ impl Reading {
             Self::None => None,
             Self::Tag(tag) => Some(DeviceReading::Tag {
                 sku: tag.sku,
-                shown_minor: tag.shown_minor,
-                wanted_minor: tag.wanted_minor,
+                shown_minor: tag.shown_minor.get(),
+                wanted_minor: tag.wanted_minor.get(),
                 battery_mv: tag.battery_mv,
                 rssi: tag.rssi,
             }),
@@ -69,10 +69,44 @@ impl From<DeviceReading> for Reading {
     fn from(reading: DeviceReading) -> Self {
         match reading {
             DeviceReading::Tag { sku, shown_minor, wanted_minor, battery_mv, rssi } => {
+                let (shown_minor, wanted_minor) = (Maybe::from(shown_minor), Maybe::from(wanted_minor));
                 Self::Tag(TagView { sku, shown_minor, wanted_minor, battery_mv, rssi })
             }
             other => Self::Other(Box::new(other)),
         }
+    }
+}
+
+/// A time or a price that may be missing, in eight bytes: `i64::MIN` is none of either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Maybe(i64);
+
+impl Maybe {
+    /// Nothing.
+    pub const NONE: Self = Self(i64::MIN);
+
+    /// The number.
+    pub fn get(self) -> Option<i64> {
+        (self != Self::NONE).then_some(self.0)
+    }
+}
+
+impl Default for Maybe {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl From<Option<i64>> for Maybe {
+    fn from(number: Option<i64>) -> Self {
+        number.map_or(Self::NONE, Self)
+    }
+}
+
+impl From<Option<u64>> for Maybe {
+    /// Milliseconds since boot: beyond `i64::MAX` there are none.
+    fn from(number: Option<u64>) -> Self {
+        number.and_then(|number| i64::try_from(number).ok()).into()
     }
 }
 
@@ -82,9 +116,9 @@ pub struct TagView {
     /// Article.
     pub sku: u64,
     /// What it is known to show.
-    pub shown_minor: Option<i64>,
+    pub shown_minor: Maybe,
     /// What it should show, when that differs.
-    pub wanted_minor: Option<i64>,
+    pub wanted_minor: Maybe,
     /// Battery.
     pub battery_mv: Option<u16>,
     /// Signal.
@@ -100,9 +134,9 @@ impl DeviceView {
             reason: Arc::clone(&NOT_HEARD),
             cause: None,
             advice: Arc::default(),
-            trouble_mono_ms: None,
+            trouble_mono_ms: Maybe::NONE,
             seen: false,
-            last_seen_ms: None,
+            last_seen_ms: Maybe::NONE,
             reading: Reading::None,
             screen: None,
             dropped: 0,

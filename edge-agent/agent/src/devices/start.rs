@@ -191,7 +191,7 @@ pub(crate) fn connection(config: &Config, id: &DeviceId) -> String {
         Some(format!("modbus {} unit {}", found.bus, found.unit))
     };
     let tag = || {
-        let found = host.tag.iter().find(|entry| entry.id == id)?;
+        let found = host.tag.iter().find(|entry| *entry.id == *id)?;
         Some(format!("ble {} model {}", found.address, found.model))
     };
     scale().or_else(cabinet).or_else(steamer).or_else(tag).unwrap_or_default()
@@ -204,17 +204,15 @@ fn scale_connection(scale: &ScaleConfig) -> String {
 /// How every configured device looks before it is heard.
 pub(crate) fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
     let host = &config.host;
-    let scales = host.scale.iter().map(|entry| (&entry.id, DeviceClass::Scale, Reading::None));
-    let cabinets = host.cabinet.iter().map(|entry| (&entry.id, DeviceClass::Cabinet, Reading::None));
-    let steamers = host.steamer.iter().map(|entry| (&entry.id, DeviceClass::Steamer, Reading::None));
-    let tags = host.tag.iter().map(|entry| {
-        let reading = Reading::Tag(TagView { sku: entry.sku, ..TagView::default() });
-        (&entry.id, DeviceClass::Tag, reading)
-    });
-    let all = scales.chain(cabinets).chain(steamers).chain(tags);
+    let scales = host.scale.iter().map(|entry| (&entry.id, DeviceClass::Scale));
+    let cabinets = host.cabinet.iter().map(|entry| (&entry.id, DeviceClass::Cabinet));
+    let steamers = host.steamer.iter().map(|entry| (&entry.id, DeviceClass::Steamer));
+    let few = scales.chain(cabinets).chain(steamers);
     // The configuration was checked: every name is a device name.
-    all.filter_map(|(name, class, reading)| {
-        Some((DeviceId::new(name).ok()?, DeviceView { reading, ..DeviceView::new(class) }))
-    })
-    .collect()
+    let few = few.filter_map(|(name, class)| Some((DeviceId::new(name).ok()?, DeviceView::new(class))));
+    let tags = host.tag.iter().filter_map(|entry| {
+        let reading = Reading::Tag(TagView { sku: entry.sku, ..TagView::default() });
+        Some((DeviceId::share(&entry.id).ok()?, DeviceView { reading, ..DeviceView::new(DeviceClass::Tag) }))
+    });
+    few.chain(tags).collect()
 }

@@ -39,7 +39,7 @@ impl Air {
             match shelf.add_tag(id, Sku(entry.sku), LED, now_ms) {
                 Ok(_) => models.push(model),
                 Err(error) => {
-                    tracing::error!(tag = entry.id, %error, "tag is not served");
+                    tracing::error!(tag = &*entry.id, %error, "tag is not served");
                     break;
                 }
             }
@@ -145,8 +145,8 @@ pub(super) fn publish(daemon: &Daemon, shelf: &Shelf, tag: TagNo) {
     let wanted = shelf.plan().want(tag).filter(|want| want.urgency == Urgency::Price);
     daemon.registry.update(id, |view| {
         if let Reading::Tag(tag) = &mut view.reading {
-            tag.shown_minor = shown.map(|show| show.price.0);
-            tag.wanted_minor = wanted.map(|want| want.show.price.0);
+            tag.shown_minor = shown.map(|show| show.price.0).into();
+            tag.wanted_minor = wanted.map(|want| want.show.price.0).into();
         }
     });
 }

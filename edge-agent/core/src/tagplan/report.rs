@@ -182,7 +182,7 @@ impl Planner {
             flashes: u8::try_from(tag.flashes.len()).unwrap_or(u8::MAX),
             failed: tag.failed,
             adapter: best.map(|link| link.adapter),
-            rssi_dbm: best.and_then(|link| i16::try_from(link.rssi_x8 / 8).ok()),
+            rssi_dbm: best.map(|link| link.rssi()),
             battery_mv: tag.battery_mv,
         })
     }

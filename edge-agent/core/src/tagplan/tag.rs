@@ -4,23 +4,34 @@ use super::{AdapterNo, FAILURE_COST_DB, Flash, Limits, Urgency, Want, Work};
 use crate::price::TillPrice;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Deref;
 
 /// How an adapter hears a tag.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
     pub(super) adapter: AdapterNo,
-    /// Smoothed signal in eighths of a dBm.
-    pub(super) rssi_x8: i32,
-    pub(super) heard_ms: u64,
     /// Failures in a row.
     failed: u8,
+    /// Smoothed signal in eighths of a dBm.
+    rssi_x8: i16,
+    pub(super) heard_ms: u64,
 }
 
 impl Link {
     /// Comparable: higher is better, eighths of a decibel.
     pub(super) fn score(&self) -> i32 {
-        self.rssi_x8 - 8 * FAILURE_COST_DB * i32::from(self.failed.min(5))
+        i32::from(self.rssi_x8) - 8 * FAILURE_COST_DB * i32::from(self.failed.min(5))
     }
+
+    /// Smoothed signal in dBm.
+    pub(super) fn rssi(&self) -> i16 {
+        self.rssi_x8 / 8
+    }
+}
+
+/// A signal in eighths of a dBm; a radio's signal lies within -127 and 20 dBm (Bluetooth Core, volume 4, part E, 7.7.65).
+fn eighths(rssi: i16) -> i16 {
+    rssi.clamp(-127, 127) * 8
 }
 
 /// Where a tag stands. Boxed where few of thousands of tags are at a time.
@@ -65,6 +76,32 @@ pub(super) struct Waiting {
     pub(super) since_ms: u64,
 }
 
+/// Flashes that wait, first come first: most tags have none, ever.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::box_collection, reason = "eight bytes in each of thousands of tags, not 24")]
+pub(super) struct Flashes(Option<Box<Vec<Waiting>>>);
+
+impl Deref for Flashes {
+    type Target = [Waiting];
+
+    fn deref(&self) -> &[Waiting] {
+        self.0.as_deref().map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl Flashes {
+    pub(super) fn push(&mut self, waiting: Waiting) {
+        self.0.get_or_insert_default().push(waiting);
+    }
+
+    pub(super) fn retain(&mut self, stays: impl Fn(&Waiting) -> bool) {
+        if let Some(list) = &mut self.0 {
+            list.retain(stays);
+        }
+        self.0 = self.0.take().filter(|list| !list.is_empty());
+    }
+}
+
 /// A tag.
 #[derive(Debug)]
 pub(super) struct Tag {
@@ -77,7 +114,7 @@ pub(super) struct Tag {
     pub(super) want_since_ms: u64,
     /// Since when the image could have been started.
     pub(super) ready_ms: Option<u64>,
-    pub(super) flashes: Vec<Waiting>,
+    pub(super) flashes: Flashes,
     pub(super) next_check_ms: u64,
     pub(super) phase: Phase,
     /// Failures since the last success or rest.
@@ -99,7 +136,7 @@ impl Tag {
             want: None,
             want_since_ms: 0,
             ready_ms: None,
-            flashes: Vec::new(),
+            flashes: Flashes::default(),
             next_check_ms,
             phase: Phase::Idle,
             failed: 0,
@@ -115,16 +152,20 @@ impl Tag {
         match self.links.iter_mut().find(|link| link.adapter == adapter) {
             Some(link) => {
                 if let Some(rssi) = rssi {
-                    link.rssi_x8 += (i32::from(rssi) * 8 - link.rssi_x8) / 4;
+                    link.rssi_x8 += (eighths(rssi) - link.rssi_x8) / 4;
                 }
                 link.heard_ms = now_ms;
             }
-            None => self.links.push(Link {
-                adapter,
-                rssi_x8: i32::from(rssi.unwrap_or(-127)) * 8,
-                heard_ms: now_ms,
-                failed: 0,
-            }),
+            None => {
+                // One is what most tags have.
+                self.links.reserve_exact(1);
+                self.links.push(Link {
+                    adapter,
+                    rssi_x8: eighths(rssi.unwrap_or(-127)),
+                    heard_ms: now_ms,
+                    failed: 0,
+                });
+            }
         }
     }
 
