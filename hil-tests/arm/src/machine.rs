@@ -6,6 +6,7 @@
 use crate::disk::Disk;
 use crate::image::Image;
 use anyhow::{Context, Result, bail};
+use hil_release::order;
 use hil_rig::processes::{Process, need_program};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -85,6 +86,9 @@ impl Machine {
                 command.arg("-chardev").arg(format!("serial,id=s{id},path={}", port.display()));
             }
             command.args(["-device", "pci-serial-4x,chardev1=s1,chardev2=s2,chardev3=s3,chardev4=s4"]);
+        }
+        if let Some(trace) = std::env::var_os(order::TRACE) {
+            command.args(["-d", "in_asm", "-dfilter", order::RANGE, "-D"]).arg(trace);
         }
         let started = Instant::now();
         let mut process = Process::start("qemu-system-aarch64", command, &at("qemu"))?;

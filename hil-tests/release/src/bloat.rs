@@ -10,7 +10,7 @@ use crate::toolchain::Toolchain;
 use anyhow::{Result, ensure};
 use hil_rig::run;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A crate's part.
@@ -22,11 +22,16 @@ pub struct Part {
     pub bytes: u64,
 }
 
-/// Builds with symbols and sums them up, greatest first.
-pub fn report(root: &Path, toolchain: &Toolchain) -> Result<Vec<Part>> {
+/// The program with its symbols.
+pub(crate) fn with_symbols(root: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
     let out = root.join("target/cross").join(toolchain.way);
     run::run(&mut toolchain.build_with_symbols(root, &out, "edge-agent")?)?;
-    let program = toolchain.program(&out, "edge-agent");
+    Ok(toolchain.program(&out, "edge-agent"))
+}
+
+/// Builds with symbols and sums them up, greatest first.
+pub fn report(root: &Path, toolchain: &Toolchain) -> Result<Vec<Part>> {
+    let program = with_symbols(root, toolchain)?;
     let text =
         run::output(Command::new("nm").args(["--size-sort", "--print-size", "--demangle"]).arg(&program))?;
     let parts = sum(&text);

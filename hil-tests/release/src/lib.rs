@@ -9,6 +9,7 @@
 //! * [`elf`] — what a program file says of itself, as binutils reads it
 //! * [`foreign`] — packages of another architecture, unpacked into the cache folder
 //! * [`bloat`] — which crate takes how much
+//! * [`order`] — which functions lie side by side
 //! * [`sign`] — signed updates
 //!
 //! Contract: what is built lies under `target/`; what is installed lies in the cache folder, or is a package of the
@@ -24,6 +25,7 @@ pub mod cross;
 pub mod deb;
 pub mod elf;
 pub mod foreign;
+pub mod order;
 pub mod sign;
 pub mod squeeze;
 pub mod target;

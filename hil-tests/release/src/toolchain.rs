@@ -176,7 +176,8 @@ impl Toolchain {
     /// Takes this machine's folders and the time out of what is built.
     fn reproducible(&self, command: &mut Command, root: &Path) -> Result<()> {
         let cargo_home = cargo_home()?;
-        let mut flags = Vec::new();
+        // Names that say which instance of a generic function they are: the order of functions goes by them.
+        let mut flags = vec!["-Csymbol-mangling-version=v0".to_owned()];
         if let Kind::Debian { sysroot: Some(sysroot), .. } = &self.kind {
             flags.push(format!("--sysroot={}", sysroot.display()));
         }

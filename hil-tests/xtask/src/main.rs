@@ -126,6 +126,8 @@ enum Task {
     },
     /// The gateway's program for another machine, checked; twice for byte identity.
     Cross(hil_release::cross::CrossArgs),
+    /// Runs the ARM rig's store with the program under trace, and writes down which functions to put side by side.
+    Order,
     /// The Debian packages.
     Deb(hil_release::deb::DebArgs),
     /// A signed update out of a package, or a new key.
@@ -290,6 +292,7 @@ fn run(task: Task) -> Result<bool> {
             hil::run(&root, &programs, &options)
         }
         Task::Cross(args) => hil_release::cross::cross(&root, &args),
+        Task::Order => hil_release::order::order(&root),
         Task::Deb(args) => hil_release::deb::deb(&root, &args),
         Task::SignUpdate(args) => hil_release::sign::sign(&args).map(|()| true),
         Task::Tidy => findings(&root),
