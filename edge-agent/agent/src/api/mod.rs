@@ -20,6 +20,7 @@ mod post;
 mod preview;
 mod probe;
 mod reservations;
+mod rows;
 mod samples;
 mod scales;
 mod serve;

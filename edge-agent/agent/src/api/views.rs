@@ -1,18 +1,18 @@
 //! What tills and the page look at. Every view reads committed rows or the registry; none waits for a device.
 
 use super::answer::{Refused, ok};
-use super::{fields, post, words};
+use super::{fields, post, rows, words};
 use crate::daemon::Daemon;
-use crate::devices::{self, Registry};
+use crate::devices;
 use crate::troubles::{self, Now};
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use edge_api::{
-    AlarmCount, Curve, CurvePoint, Device, DeviceDetail, Devices, EventRow, Events, Frame, Frames, Health,
-    LedgerBrief, Named, Price, Scale, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TEMPERATURE,
+    AlarmCount, Curve, CurvePoint, Device, DeviceDetail, EventRow, Events, Frame, Frames, Health,
+    LedgerBrief, Price, Scale, Status, Stock, StockRow, Sync, SyncBrief, SyncLog, TEMPERATURE,
 };
 use edge_core::weighing::Screen;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use sync_model::{Direction, FactRef, LogId, Seq, Sku, UnixMillis};
@@ -144,7 +144,7 @@ pub(crate) async fn health(State(daemon): State<Arc<Daemon>>) -> Response {
     ok(Health { state: state.into() })
 }
 
-fn device_row(id: &sync_model::DeviceId, view: &devices::DeviceView, now: Now) -> Device {
+pub(super) fn device_row(id: &sync_model::DeviceId, view: &devices::DeviceView, now: Now) -> Device {
     Device {
         id: id.to_string(),
         class: view.class.name().into(),
@@ -160,34 +160,7 @@ fn device_row(id: &sync_model::DeviceId, view: &devices::DeviceView, now: Now) -
 
 /// `GET /v1/devices`.
 pub(crate) async fn devices(State(daemon): State<Arc<Daemon>>) -> Response {
-    ok(Rows { registry: &daemon.registry, now: daemon.moment() })
-}
-
-/// [`Devices`], a row at a time: thousands of rows in memory beside their text would be most of what the daemon ever needs.
-struct Rows<'r> {
-    registry: &'r Registry,
-    now: Now,
-}
-
-impl Named for Rows<'_> {
-    const SCHEMA: &'static str = Devices::SCHEMA;
-}
-
-impl Serialize for Rows<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map([("devices", List(self))])
-    }
-}
-
-struct List<'r>(&'r Rows<'r>);
-
-impl Serialize for List<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Rows { registry, now } = self.0;
-        registry.look(|devices| {
-            serializer.collect_seq(devices.iter().map(|(id, view)| device_row(id, view, *now)))
-        })
-    }
+    rows::devices(&daemon)
 }
 
 /// `GET /v1/devices/{id}`.

@@ -3,6 +3,7 @@
 use drv_host::{Cause, HealthState};
 use edge_api::{ClassCount, DeviceReading};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use sync_model::{DeviceClass, DeviceId};
 
@@ -194,6 +195,14 @@ impl Registry {
     /// Looks at all devices in name order; others wait meanwhile.
     pub fn look<T>(&self, look: impl FnOnce(&BTreeMap<DeviceId, DeviceView>) -> T) -> T {
         look(&self.lock())
+    }
+
+    /// The first `most` devices in name order behind `last`, or of all.
+    pub fn after(&self, last: Option<&DeviceId>, most: usize) -> Vec<(DeviceId, DeviceView)> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let devices = self.lock();
+        let found = devices.range::<DeviceId, _>((from, Bound::Unbounded)).take(most);
+        found.map(|(id, view)| (id.clone(), view.clone())).collect()
     }
 
     /// How many are configured.
