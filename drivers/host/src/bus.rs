@@ -157,7 +157,7 @@ impl Bus {
                 Ok(mut wire) => {
                     desk.reachable(self.stations.iter().map(|s| &s.device));
                     let outcome = self.serve(&mut wire, desk, &mut backoff).await;
-                    self.stations.iter().for_each(|s| desk.count(&s.device, |c| c.reopened += 1));
+                    self.stations.iter().for_each(|s| desk.count(&s.device, |c| &mut c.reopened));
                     outcome
                 }
                 Err(reason) => Err(reason),

@@ -351,7 +351,7 @@ fn text(text: &str) -> Arc<str> {
 }
 
 /// Counts one more.
-const fn count(counter: &mut u32) {
+pub(crate) const fn count(counter: &mut u32) {
     *counter = counter.saturating_add(1);
 }
 

@@ -115,7 +115,7 @@ impl<O: Opener> Driver for I2cDriver<O> {
                 if let Err(reason) = self.round(desk) {
                     let reason = format!("I2C bus {}: {reason}", self.name);
                     desk.unreachable(self.chips.iter().map(|chip| &chip.device), &reason);
-                    self.chips.iter().for_each(|chip| desk.count(&chip.device, |c| c.reopened += 1));
+                    self.chips.iter().for_each(|chip| desk.count(&chip.device, |c| &mut c.reopened));
                     if pause_for_plug(desk, backoff.pause()) {
                         backoff.reset();
                     }

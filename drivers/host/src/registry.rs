@@ -17,7 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::advice::{Cause, Road};
 use crate::clock::{mono_ms, wall_ms};
 use crate::event::{DeviceBody, DeviceEvent};
-use crate::health::{Contact, Counters, Health, HealthState, Vital};
+use crate::health::{Contact, Counters, Health, HealthState, Vital, count};
 use crate::pace::LogGate;
 use crate::ports;
 
@@ -252,7 +252,7 @@ impl Desk {
         let full =
             !self.pending.is_empty() || matches!(self.events.try_send(event), Err(TrySendError::Full(_)));
         if full {
-            self.count(device, |counters| counters.dropped += 1);
+            self.count(device, |counters| &mut counters.dropped);
         }
     }
 
@@ -333,10 +333,10 @@ impl Desk {
         }
     }
 
-    /// Changes the counters that no contact carries.
-    pub(crate) fn count(&self, device: &str, change: impl FnOnce(&mut Counters)) {
+    /// Counts one more of what no contact carries.
+    pub(crate) fn count(&self, device: &str, which: impl FnOnce(&mut Counters) -> &mut u32) {
         if let Some(mut slot) = self.registry.slot(device) {
-            change(slot.vital.counters());
+            count(which(slot.vital.counters()));
         }
     }
 

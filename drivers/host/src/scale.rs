@@ -239,7 +239,7 @@ impl ScaleDriver {
                 None | Some(Ok(Step::Heard)) => {}
                 Some(Err(error)) => {
                     if fault.is_some() {
-                        desk.count(&self.device, |c| c.malformed += 1);
+                        desk.count(&self.device, |c| &mut c.malformed);
                     }
                     fault = Some(error.to_string());
                 }
@@ -251,7 +251,7 @@ impl ScaleDriver {
                 Some(Ok(Step::Answer { answer, frame, send })) => {
                     if fault.is_some() {
                         // Noise before a good frame: counted, but the scale works.
-                        desk.count(&self.device, |c| c.malformed += 1);
+                        desk.count(&self.device, |c| &mut c.malformed);
                     }
                     desk.frame(&self.device, Way::Received, &heard);
                     session.free = Instant::now() + self.gap;
@@ -359,7 +359,7 @@ impl Driver for ScaleDriver {
                 Ok(mut port) => {
                     desk.reachable([&self.device].into_iter());
                     let outcome = self.serve(&mut port, desk, &mut backoff);
-                    desk.count(&self.device, |c| c.reopened += 1);
+                    desk.count(&self.device, |c| &mut c.reopened);
                     outcome
                 }
                 Err(reason) => Err(reason),

@@ -49,7 +49,7 @@ pub(crate) fn spawn(
                 if again { reason } else { format!("{reason}; given up after {RESTARTS_MAX} restarts") };
             let cause = if again { Cause::DriverPanicked } else { Cause::DriverGivenUp };
             desk.down(devices.iter(), cause, &verdict);
-            devices.iter().for_each(|device| desk.count(device, |c| c.restarts += 1));
+            devices.iter().for_each(|device| desk.count(device, |c| &mut c.restarts));
             if again {
                 pause(&mut desk, backoff.pause());
             } else {

@@ -208,7 +208,7 @@ impl Bare {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "trusted_schema", false)?;
         connection.pragma_update(None, "cell_size_check", true)?;
-        connection.pragma_update(None, "cache_size", -16_384)?;
+        connection.pragma_update(None, "cache_size", -2_048)?;
         connection.pragma_update(None, "journal_size_limit", 16_777_216)?;
         connection
             .execute_batch("CREATE TABLE event (seq INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT")?;

@@ -109,7 +109,7 @@ impl Driver for BleDriver {
             self.queue.interrupted(&reason);
             let devices = self.devices();
             desk.unreachable(devices.iter(), &reason);
-            devices.iter().for_each(|device| desk.count(device, |c| c.reopened += 1));
+            devices.iter().for_each(|device| desk.count(device, |c| &mut c.reopened));
             pause(desk, backoff.pause());
             self.settle_unheard(desk);
         }

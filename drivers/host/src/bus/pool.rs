@@ -65,7 +65,7 @@ async fn supervised(bus: &mut Bus, desk: &mut Desk, start_after: Duration) {
         let verdict =
             if again { reason } else { format!("{reason}; given up after {RESTARTS_MAX} restarts") };
         desk.unreachable(bus.devices().iter(), &verdict);
-        bus.devices().iter().for_each(|device| desk.count(device, |c| c.restarts += 1));
+        bus.devices().iter().for_each(|device| desk.count(device, |c| &mut c.restarts));
         if !again {
             return;
         }
