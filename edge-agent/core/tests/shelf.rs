@@ -37,6 +37,21 @@ fn name(tag: u32) -> DeviceId {
     DeviceId::new(&format!("tag-{tag}")).unwrap()
 }
 
+/// The price book's entry of an article as it begins.
+fn article(number: u64) -> Article {
+    Article {
+        sku: Sku(number),
+        version: 1,
+        name: Text::lossy("bun"),
+        unit: StockUnit::Piece,
+        price: Minor(10),
+        tax_rate: 900,
+        effective: UnixMillis(0),
+        safety: Milli(0),
+        active: true,
+    }
+}
+
 /// What is durable: all that a restart finds.
 struct Ledger {
     articles: BTreeMap<Sku, Article>,
@@ -83,17 +98,6 @@ fn build(ledger: &Ledger, now: u64, job: u64) -> Shelf {
 impl World {
     fn new() -> Self {
         let first = TillPrice { price: Minor(10), version: 1 };
-        let article = |number| Article {
-            sku: Sku(number),
-            version: 1,
-            name: Text::lossy("bun"),
-            unit: StockUnit::Piece,
-            price: Minor(10),
-            tax_rate: 900,
-            effective: UnixMillis(0),
-            safety: Milli(0),
-            active: true,
-        };
         let ledger = Ledger {
             articles: (0..SKUS).map(|number| (Sku(number), article(number))).collect(),
             tills: (0..SKUS).map(|number| (Sku(number), first)).collect(),
@@ -300,6 +304,32 @@ fn a_rise_waits_for_the_last_tag_and_names_it() {
     }
     assert_eq!(world.shelf.poll_changes(Moment::new(400, 400), 10), []);
     assert_eq!(world.shelf.held().next().unwrap().by, [name(4)]);
+}
+
+proptest! {
+    /// In whatever order tags are added: each is found by its name, keeps its first article, and is decided with that article.
+    #[test]
+    fn tags_are_found_whatever_their_order(order in Just((0..40_u32).collect::<Vec<_>>()).prop_shuffle()) {
+        let mut shelf = Shelf::new(limits(), 1_000, 1);
+        for tag in &order {
+            let number = shelf.add_tag(name(*tag), sku(*tag), false, 0).unwrap();
+            prop_assert_eq!(shelf.add_tag(name(*tag), Sku(99), false, 0).unwrap(), number);
+        }
+        for tag in 0..40 {
+            let number = shelf.tag(&name(tag)).unwrap();
+            prop_assert_eq!((shelf.id(number), shelf.sku(number)), (Some(&name(tag)), Some(sku(tag))));
+        }
+        prop_assert_eq!(shelf.tag(&name(40)), None);
+        let names: Vec<DeviceId> = shelf.tags().map(|(id, _)| id.clone()).collect();
+        prop_assert!(names.len() == 40 && names.is_sorted());
+        shelf.handle_article(article(1), None);
+        shelf.poll_changes(Moment::new(0, 1), 10);
+        let mut touched: Vec<TagNo> = std::iter::from_fn(|| shelf.poll_touched()).collect();
+        touched.sort();
+        let mut of_one: Vec<TagNo> = (0..40).filter(|tag| sku(*tag) == Sku(1)).map(|tag| shelf.tag(&name(tag)).unwrap()).collect();
+        of_one.sort();
+        prop_assert_eq!(touched, of_one);
+    }
 }
 
 /// A picture that is not today's is drawn again without touching the till.

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use hil_rig::run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::path::Path;
 use std::process::Command;
 
@@ -37,6 +37,13 @@ pub fn order(root: &Path) -> Result<bool> {
     let toolchain = Toolchain::ready(Target::Aarch64Musl, false)?;
     let program = bloat::with_symbols(root, &toolchain)?;
     let trace = root.join("target/order.trace");
+    // A trace of another program must not be taken for this one's when the rig does not get as far.
+    match fs::remove_file(&trace) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("remove {}", trace.display()));
+        }
+        _ => {}
+    }
     // The rig is told by its environment: what it runs with is one program and one file, and no option of every day.
     let rig = Command::new(std::env::current_exe().context("this program")?)
         .args(["hil", "--rig", "arm", "--trial", "trade"])

@@ -1,6 +1,6 @@
 //! `GET /v1/devices`: thousands of rows, written a few at a time.
 //!
-//! The whole text of a store with 8,000 tags is more than two megabytes, and a process keeps what it once needed. Rows go out
+//! The whole text of a store with 8,000 tags is more than three megabytes, and the heap keeps what it once needed. Rows go out
 //! in the order of their names, each as it is when its turn comes; devices that a reload adds or removes meanwhile appear or
 //! not by where their names stand.
 
