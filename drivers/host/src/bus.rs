@@ -298,6 +298,10 @@ fn spacing_ms(wire: &WireConfig, stations: &[Station]) -> u64 {
 pub(crate) struct BusDriver(pub(crate) Bus);
 
 impl Driver for BusDriver {
+    fn devices(&self) -> Vec<Arc<str>> {
+        self.0.devices()
+    }
+
     fn run(&mut self, desk: &mut Desk) {
         match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime.block_on(self.0.run(desk)),

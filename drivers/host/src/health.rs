@@ -133,7 +133,8 @@ pub enum Contact {
 
 /// The state machine of one device.
 ///
-/// A store has thousands: the advice is made when it is told or asked for, not kept, and numbers are as small as they may be.
+/// A store has thousands: the advice is made when it is told or asked for, not kept, numbers are as small as they may be, and the
+/// device's name, which the advice speaks of, is the caller's.
 #[derive(Debug, Clone)]
 pub struct Vital {
     state: HealthState,
@@ -143,7 +144,6 @@ pub struct Vital {
     trouble: Mark,
     last_good: Mark,
     counters: Counters,
-    device: Arc<str>,
     road: Road,
     lost_after_ms: u32,
     heard_ms: u64,
@@ -156,7 +156,7 @@ pub struct Vital {
 impl Vital {
     /// A device that has not been heard; silence counts from `now_ms`.
     #[must_use]
-    pub fn new(device: Arc<str>, road: Road, now_ms: u64, lost_after_ms: u32) -> Self {
+    pub fn new(road: Road, now_ms: u64, lost_after_ms: u32) -> Self {
         Self {
             state: HealthState::Lost,
             reason: text(NOT_HEARD),
@@ -165,7 +165,6 @@ impl Vital {
             trouble: Mark::at(now_ms),
             last_good: Mark::NONE,
             counters: Counters::default(),
-            device,
             road,
             lost_after_ms,
             heard_ms: now_ms,
@@ -187,10 +186,10 @@ impl Vital {
         &self.road
     }
 
-    /// The present snapshot.
+    /// The present snapshot of `device`.
     #[must_use]
-    pub fn health(&self) -> Health {
-        let advice = self.cause.map(|cause| advice(cause, &self.device, &self.road));
+    pub fn health(&self, device: &str) -> Health {
+        let advice = self.cause.map(|cause| advice(cause, device, &self.road));
         Health {
             state: self.state,
             reason: Arc::clone(&self.reason),
@@ -209,45 +208,45 @@ impl Vital {
     }
 
     /// Takes in a contact; returns the health states to report, in order.
-    pub fn contact(&mut self, now_ms: u64, contact: &Contact) -> Vec<Health> {
+    pub fn contact(&mut self, device: &str, now_ms: u64, contact: &Contact) -> Vec<Health> {
         let mut out = Vec::new();
         match contact {
             Contact::Good => {
-                self.heard(now_ms, &mut out);
+                self.heard(device, now_ms, &mut out);
                 count(&mut self.counters.good);
                 self.last_good = Mark::at(now_ms);
                 self.bad_run = 0;
                 self.good_run = self.good_run.saturating_add(1);
                 let recovered = self.state != HealthState::Degraded || self.good_run >= GOOD_RUN;
                 if self.state != HealthState::Ok && recovered {
-                    self.enter(now_ms, HealthState::Ok, None, text("answers"), &mut out);
+                    self.enter(device, now_ms, HealthState::Ok, None, text("answers"), &mut out);
                 }
             }
             Contact::Malformed(reason) => {
                 count(&mut self.counters.malformed);
-                self.bad(now_ms, Cause::Noise, reason, &mut out);
+                self.bad(device, now_ms, Cause::Noise, reason, &mut out);
             }
             Contact::Refused(reason) => {
                 count(&mut self.counters.refused);
-                self.bad(now_ms, Cause::Refused, reason, &mut out);
+                self.bad(device, now_ms, Cause::Refused, reason, &mut out);
             }
             Contact::SensorFault(reason) => {
                 count(&mut self.counters.refused);
-                self.bad(now_ms, Cause::SensorFault, reason, &mut out);
+                self.bad(device, now_ms, Cause::SensorFault, reason, &mut out);
             }
             Contact::Timeout => {
                 count(&mut self.counters.timeouts);
                 self.good_run = 0;
-                out.extend(self.tick(now_ms));
+                out.extend(self.tick(device, now_ms));
             }
-            Contact::Unreachable(reason) => self.down(now_ms, self.road.closed(), reason, &mut out),
-            Contact::Down(cause, reason) => self.down(now_ms, *cause, reason, &mut out),
+            Contact::Unreachable(reason) => self.down(device, now_ms, self.road.closed(), reason, &mut out),
+            Contact::Down(cause, reason) => self.down(device, now_ms, *cause, reason, &mut out),
         }
         out
     }
 
     /// Lets time pass; returns `Lost` once when the silence has lasted.
-    pub fn tick(&mut self, now_ms: u64) -> Option<Health> {
+    pub fn tick(&mut self, device: &str, now_ms: u64) -> Option<Health> {
         let silent = now_ms.saturating_sub(self.heard_ms);
         let quiet = matches!(self.state, HealthState::Seen | HealthState::Ok | HealthState::Degraded)
             || (self.state == HealthState::Lost && !self.told_lost);
@@ -259,7 +258,7 @@ impl Vital {
         let silence = if silent < 10_000 { format!("{silent} ms") } else { format!("{} s", silent / 1_000) };
         let reason = format!("silent for {silence}{never}");
         let mut out = Vec::new();
-        self.enter(now_ms, HealthState::Lost, Some(self.road.silence()), text(&reason), &mut out);
+        self.enter(device, now_ms, HealthState::Lost, Some(self.road.silence()), text(&reason), &mut out);
         // Nobody knows when a silent device went away; it worked until it was heard last.
         let trouble = self.trouble.get().map(|since| since.min(self.heard_ms));
         self.trouble = trouble.map_or(Mark::NONE, Mark::at);
@@ -269,45 +268,53 @@ impl Vital {
     }
 
     /// Our side can reach the device again (port reopened): silence counts from now.
-    pub fn reachable(&mut self, now_ms: u64) -> Option<Health> {
+    pub fn reachable(&mut self, device: &str, now_ms: u64) -> Option<Health> {
         if self.state != HealthState::Failed {
             return None;
         }
         self.heard_ms = now_ms;
         let mut out = Vec::new();
         let cause = Some(Cause::Starting);
-        self.enter(now_ms, HealthState::Lost, cause, text("reachable again, not heard yet"), &mut out);
+        self.enter(
+            device,
+            now_ms,
+            HealthState::Lost,
+            cause,
+            text("reachable again, not heard yet"),
+            &mut out,
+        );
         self.told_lost = false;
         out.pop()
     }
 
-    fn heard(&mut self, now_ms: u64, out: &mut Vec<Health>) {
+    fn heard(&mut self, device: &str, now_ms: u64, out: &mut Vec<Health>) {
         self.heard_ms = now_ms;
         self.told_lost = false;
         if !self.heard_ever {
             self.heard_ever = true;
-            self.enter(now_ms, HealthState::Seen, None, text("first contact"), out);
+            self.enter(device, now_ms, HealthState::Seen, None, text("first contact"), out);
         }
     }
 
-    fn down(&mut self, now_ms: u64, cause: Cause, reason: &Arc<str>, out: &mut Vec<Health>) {
+    fn down(&mut self, device: &str, now_ms: u64, cause: Cause, reason: &Arc<str>, out: &mut Vec<Health>) {
         self.good_run = 0;
         if self.state != HealthState::Failed || self.cause != Some(cause) {
-            self.enter(now_ms, HealthState::Failed, Some(cause), one_line(reason), out);
+            self.enter(device, now_ms, HealthState::Failed, Some(cause), one_line(reason), out);
         }
     }
 
-    fn bad(&mut self, now_ms: u64, cause: Cause, reason: &str, out: &mut Vec<Health>) {
-        self.heard(now_ms, out);
+    fn bad(&mut self, device: &str, now_ms: u64, cause: Cause, reason: &str, out: &mut Vec<Health>) {
+        self.heard(device, now_ms, out);
         self.good_run = 0;
         self.bad_run = self.bad_run.saturating_add(1);
         if self.state != HealthState::Degraded && self.bad_run >= BAD_RUN {
-            self.enter(now_ms, HealthState::Degraded, Some(cause), text(&clip(reason)), out);
+            self.enter(device, now_ms, HealthState::Degraded, Some(cause), text(&clip(reason)), out);
         }
     }
 
     fn enter(
         &mut self,
+        device: &str,
         now_ms: u64,
         state: HealthState,
         cause: Option<Cause>,
@@ -321,7 +328,7 @@ impl Vital {
         self.reason = reason;
         self.cause = cause;
         self.trouble = cause.map_or(Mark::NONE, |_| Mark::at(self.trouble.get().unwrap_or(now_ms)));
-        out.push(self.health());
+        out.push(self.health(device));
     }
 }
 
@@ -375,7 +382,7 @@ mod tests {
     use crate::advice::BusAt;
 
     fn vital(now_ms: u64) -> Vital {
-        Vital::new("dev-1".into(), Road::Unknown, now_ms, 1_000)
+        Vital::new(Road::Unknown, now_ms, 1_000)
     }
 
     fn states(list: &[Health]) -> Vec<HealthState> {
@@ -385,72 +392,72 @@ mod tests {
     #[test]
     fn first_good_contact_reports_seen_then_ok() {
         let mut vital = vital(0);
-        assert_eq!(states(&vital.contact(10, &Contact::Good)), [HealthState::Seen, HealthState::Ok]);
-        assert!(vital.contact(20, &Contact::Good).is_empty());
+        assert_eq!(states(&vital.contact("dev-1", 10, &Contact::Good)), [HealthState::Seen, HealthState::Ok]);
+        assert!(vital.contact("dev-1", 20, &Contact::Good).is_empty());
     }
 
     #[test]
     fn silence_is_reported_once_and_contact_heals() {
         let mut vital = vital(0);
-        vital.contact(10, &Contact::Good);
-        assert!(vital.tick(1_009).is_none());
-        let lost = vital.tick(1_010).unwrap();
+        vital.contact("dev-1", 10, &Contact::Good);
+        assert!(vital.tick("dev-1", 1_009).is_none());
+        let lost = vital.tick("dev-1", 1_010).unwrap();
         assert_eq!(lost.state, HealthState::Lost);
-        assert!(vital.tick(5_000).is_none(), "reported once");
-        assert_eq!(states(&vital.contact(6_000, &Contact::Good)), [HealthState::Ok]);
+        assert!(vital.tick("dev-1", 5_000).is_none(), "reported once");
+        assert_eq!(states(&vital.contact("dev-1", 6_000, &Contact::Good)), [HealthState::Ok]);
     }
 
     #[test]
     fn a_device_never_heard_is_reported_lost() {
         let mut vital = vital(100);
-        assert!(vital.tick(1_099).is_none());
-        assert_eq!(vital.contact(1_100, &Contact::Timeout).len(), 1);
-        assert!(vital.tick(9_000).is_none());
+        assert!(vital.tick("dev-1", 1_099).is_none());
+        assert_eq!(vital.contact("dev-1", 1_100, &Contact::Timeout).len(), 1);
+        assert!(vital.tick("dev-1", 9_000).is_none());
     }
 
     #[test]
     fn alternating_noise_does_not_flap() {
         let mut vital = vital(0);
-        vital.contact(0, &Contact::Good);
+        vital.contact("dev-1", 0, &Contact::Good);
         let mut events = 0;
         for step in 1..1_000 {
             let noise = Contact::Malformed("checksum".to_owned());
-            events += vital.contact(step, if step % 2 == 0 { &Contact::Good } else { &noise }).len();
+            events += vital.contact("dev-1", step, if step % 2 == 0 { &Contact::Good } else { &noise }).len();
         }
         assert_eq!(events, 0);
-        assert_eq!(vital.health().counters.malformed, 500);
+        assert_eq!(vital.health("dev-1").counters.malformed, 500);
     }
 
     #[test]
     fn a_run_of_noise_degrades_and_a_run_of_good_heals() {
         let mut vital = vital(0);
-        vital.contact(0, &Contact::Good);
+        vital.contact("dev-1", 0, &Contact::Good);
         let noise = Contact::Malformed("checksum".to_owned());
-        assert!(vital.contact(1, &noise).is_empty());
-        assert_eq!(states(&vital.contact(2, &noise)), [HealthState::Degraded]);
-        assert!(vital.contact(3, &Contact::Good).is_empty());
-        assert_eq!(states(&vital.contact(4, &Contact::Good)), [HealthState::Ok]);
+        assert!(vital.contact("dev-1", 1, &noise).is_empty());
+        assert_eq!(states(&vital.contact("dev-1", 2, &noise)), [HealthState::Degraded]);
+        assert!(vital.contact("dev-1", 3, &Contact::Good).is_empty());
+        assert_eq!(states(&vital.contact("dev-1", 4, &Contact::Good)), [HealthState::Ok]);
     }
 
     #[test]
     fn an_unplugged_port_fails_and_comes_back_through_lost() {
         let mut vital = vital(0);
-        vital.contact(0, &Contact::Good);
+        vital.contact("dev-1", 0, &Contact::Good);
         let gone = Contact::Unreachable("port gone".into());
-        assert_eq!(states(&vital.contact(5, &gone)), [HealthState::Failed]);
-        assert!(vital.contact(6, &gone).is_empty());
-        assert!(vital.tick(9_000).is_none());
-        assert_eq!(vital.reachable(9_001).unwrap().state, HealthState::Lost);
-        assert_eq!(states(&vital.contact(9_002, &Contact::Good)), [HealthState::Ok]);
+        assert_eq!(states(&vital.contact("dev-1", 5, &gone)), [HealthState::Failed]);
+        assert!(vital.contact("dev-1", 6, &gone).is_empty());
+        assert!(vital.tick("dev-1", 9_000).is_none());
+        assert_eq!(vital.reachable("dev-1", 9_001).unwrap().state, HealthState::Lost);
+        assert_eq!(states(&vital.contact("dev-1", 9_002, &Contact::Good)), [HealthState::Ok]);
     }
 
     #[test]
     fn a_trouble_has_a_cause_an_advice_and_a_beginning_until_it_ends() {
         let mut vital = vital(0);
         vital.place(Road::Rtu { bus: BusAt::boxed("cold", "/dev/x"), unit: 7 });
-        vital.contact(10, &Contact::Good);
-        assert_eq!((vital.health().cause, vital.health().trouble_mono_ms), (None, None));
-        let lost = vital.tick(1_010).unwrap();
+        vital.contact("dev-1", 10, &Contact::Good);
+        assert_eq!((vital.health("dev-1").cause, vital.health("dev-1").trouble_mono_ms), (None, None));
+        let lost = vital.tick("dev-1", 1_010).unwrap();
         assert_eq!(
             (lost.cause, lost.trouble_mono_ms),
             (Some(Cause::Mute), Some(10)),
@@ -458,15 +465,15 @@ mod tests {
         );
         assert!(lost.advice.contains("unit 7 on bus cold"), "{}", lost.advice);
         // The bus itself goes away: another cause, the same trouble.
-        let failed = vital.contact(2_000, &Contact::Unreachable("EIO".into())).pop().unwrap();
+        let failed = vital.contact("dev-1", 2_000, &Contact::Unreachable("EIO".into())).pop().unwrap();
         assert_eq!((failed.cause, failed.trouble_mono_ms), (Some(Cause::PortFault), Some(10)));
-        assert!(vital.contact(2_100, &Contact::Unreachable("EIO".into())).is_empty(), "told once");
+        assert!(vital.contact("dev-1", 2_100, &Contact::Unreachable("EIO".into())).is_empty(), "told once");
         let gone = Contact::Down(Cause::PortMissing, "no such file".into());
-        let missing = vital.contact(2_200, &gone).pop().unwrap();
+        let missing = vital.contact("dev-1", 2_200, &gone).pop().unwrap();
         assert_eq!((missing.state, missing.cause), (HealthState::Failed, Some(Cause::PortMissing)));
         assert_eq!(missing.since_mono_ms, 2_000, "the state began earlier than its better reason");
-        vital.reachable(3_000);
-        let well = vital.contact(3_010, &Contact::Good).pop().unwrap();
+        vital.reachable("dev-1", 3_000);
+        let well = vital.contact("dev-1", 3_010, &Contact::Good).pop().unwrap();
         assert_eq!((well.cause, well.trouble_mono_ms, &*well.advice), (None, None, ""));
     }
 
@@ -474,8 +481,8 @@ mod tests {
     fn a_broken_probe_is_not_a_refusal() {
         let mut vital = vital(0);
         let broken = Contact::SensorFault("temperature: open circuit".to_owned());
-        vital.contact(1, &broken);
-        let bad = vital.contact(2, &broken).pop().unwrap();
+        vital.contact("dev-1", 1, &broken);
+        let bad = vital.contact("dev-1", 2, &broken).pop().unwrap();
         assert_eq!((bad.state, bad.cause), (HealthState::Degraded, Some(Cause::SensorFault)));
     }
 

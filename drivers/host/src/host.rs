@@ -27,7 +27,7 @@ use crate::hotplug;
 use crate::i2c::I2cDriver;
 use crate::registry::{Desk, DeviceClass, DeviceHealth, RawFrame, Registry};
 use crate::scale::{ScaleDriver, ScaleJob};
-use crate::supervise::spawn;
+use crate::supervise::{Driver as _, spawn};
 use crate::trace;
 use crate::w1::{W1Driver, round_ms};
 
@@ -63,7 +63,7 @@ pub fn start(
         profile.check().map_err(|e| fault(&e))?;
     }
     config.check(profiles)?;
-    let registry = Arc::new(Registry::new(devices(config)).placed(roads(config).into_iter()));
+    let registry = Arc::new(Registry::new(devices(config)).placed(roads(config)));
     let special = config.tag.iter().filter(|tag| tag.family != TagFamily::default());
     let families = special.map(|tag| (Arc::clone(&tag.id), tag.family)).collect();
     let mut host = Host {
@@ -109,10 +109,8 @@ fn devices(config: &HostConfig) -> impl Iterator<Item = (Arc<str>, DeviceClass, 
 }
 
 /// What leads to each configured device.
-fn roads(config: &HostConfig) -> Vec<(Arc<str>, Road)> {
-    let mut roads: Vec<(Arc<str>, Road)> = Vec::new();
-    let mut add = |id: Arc<str>, road| roads.push((id, road));
-    let unit = |bus: &str, unit: u8| {
+fn roads(config: &HostConfig) -> impl Iterator<Item = (Arc<str>, Road)> {
+    let unit = move |bus: &str, unit: u8| {
         let found = config.bus.iter().find(|entry| entry.id == bus);
         found.map_or(Road::Unknown, |entry| {
             let bus = |at: &Option<String>| BusAt::boxed(bus, at.as_deref().unwrap_or_default());
@@ -122,22 +120,23 @@ fn roads(config: &HostConfig) -> Vec<(Arc<str>, Road)> {
             }
         })
     };
-    for scale in &config.scale {
-        add(scale.id.as_str().into(), Road::Serial { port: scale.port.as_str().into() });
-    }
-    for cabinet in &config.cabinet {
-        match (&cabinet.bus, cabinet.unit) {
-            (Some(bus), Some(address)) => add(cabinet.id.as_str().into(), unit(bus, address)),
-            _ => add(cabinet.id.as_str().into(), sensor_road(config, cabinet)),
-        }
-    }
-    for steamer in &config.steamer {
-        add(steamer.id.as_str().into(), unit(&steamer.bus, steamer.unit));
-    }
-    for tag in &config.tag {
-        add(Arc::clone(&tag.id), radio(tag.address.get()));
-    }
-    roads
+    let scales = config
+        .scale
+        .iter()
+        .map(|scale| (scale.id.as_str().into(), Road::Serial { port: scale.port.as_str().into() }));
+    let cabinets = config.cabinet.iter().map(move |cabinet| {
+        let road = match (&cabinet.bus, cabinet.unit) {
+            (Some(bus), Some(address)) => unit(bus, address),
+            _ => sensor_road(config, cabinet),
+        };
+        (cabinet.id.as_str().into(), road)
+    });
+    let steamers = config
+        .steamer
+        .iter()
+        .map(move |steamer| (steamer.id.as_str().into(), unit(&steamer.bus, steamer.unit)));
+    let tags = config.tag.iter().map(|tag| (Arc::clone(&tag.id), radio(tag.address.get())));
+    scales.chain(cabinets).chain(steamers).chain(tags)
 }
 
 fn radio(address: Option<Address>) -> Road {
@@ -171,20 +170,19 @@ impl Host {
             let driver = ScaleDriver::new(id.clone(), scale, jobs);
             self.scales.insert(id.clone(), sender);
             let desk = self.desk(events);
-            self.threads.push(spawn(&scale.id, vec![id], driver, desk)?);
+            self.threads.push(spawn(&scale.id, driver, desk)?);
         }
         self.start_buses(config, profiles, events)?;
         let probes: Vec<_> = config.cabinet.iter().filter(|c| c.w1.is_some()).collect();
         if !probes.is_empty() {
             let driver = W1Driver::new(&config.w1.clone().unwrap_or_default(), &probes);
             let desk = self.desk(events);
-            self.threads.push(spawn("1-wire", driver.devices(), driver, desk)?);
+            self.threads.push(spawn("1-wire", driver, desk)?);
         }
         for bus in &config.i2c {
             let driver = I2cDriver::new(bus, &config.cabinet);
-            let devices = driver.devices();
-            if !devices.is_empty() {
-                self.threads.push(spawn(&bus.id, devices, driver, self.desk(events))?);
+            if !driver.devices().is_empty() {
+                self.threads.push(spawn(&bus.id, driver, self.desk(events))?);
             }
         }
         let air = !config.tag.is_empty() || config.cabinet.iter().any(|c| c.ble.is_some());
@@ -192,7 +190,7 @@ impl Host {
             let (sender, jobs) = mpsc::channel(TAG_JOBS_MAX);
             let driver = BleDriver::new(ble.clone(), &config.tag, &config.cabinet, jobs);
             let desk = self.desk(events);
-            self.threads.push(spawn("ble", driver.devices(), driver, desk)?);
+            self.threads.push(spawn("ble", driver, desk)?);
             self.tags = Some(sender);
         }
         Ok(())
@@ -217,14 +215,13 @@ impl Host {
             self.orders.extend(devices.iter().map(|device| (device.clone(), sender.clone())));
             let desk = self.desk(events);
             if owner.blocks() {
-                self.threads.push(spawn(&bus.id, devices, BusDriver(owner), desk)?);
+                self.threads.push(spawn(&bus.id, BusDriver(owner), desk)?);
             } else {
                 pool.push((owner, desk));
             }
         }
         if !pool.is_empty() {
-            let pool = TcpPool(pool);
-            self.threads.push(spawn("modbus-tcp", pool.devices(), pool, self.desk(events))?);
+            self.threads.push(spawn("modbus-tcp", TcpPool(pool), self.desk(events))?);
         }
         Ok(())
     }

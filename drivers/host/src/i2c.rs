@@ -83,10 +83,6 @@ impl<O: Opener> I2cDriver<O> {
         Self { name: bus.to_owned(), opener, chips: cabinets.iter().filter_map(chip).collect() }
     }
 
-    pub(crate) fn devices(&self) -> Vec<Arc<str>> {
-        self.chips.iter().map(|chip| chip.device.clone()).collect()
-    }
-
     /// Measures what is due, on a bus that is open for this round only.
     fn round(&mut self, desk: &mut Desk) -> Result<(), String> {
         let (mut bus, mut delay) = self.opener.open()?;
@@ -106,6 +102,10 @@ impl<O: Opener> I2cDriver<O> {
 }
 
 impl<O: Opener> Driver for I2cDriver<O> {
+    fn devices(&self) -> Vec<Arc<str>> {
+        self.chips.iter().map(|chip| chip.device.clone()).collect()
+    }
+
     fn run(&mut self, desk: &mut Desk) {
         let mut backoff = Backoff::new(500, 10_000);
         while !desk.stopping() {

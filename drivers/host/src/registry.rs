@@ -7,7 +7,7 @@
 //!   health by replacing an undelivered older health of the same device once [`PENDING_SOFT`] is exceeded.
 //! * Log lines about a device are gated: one per [`LOG_INTERVAL_MS`], with the number held back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -90,7 +90,6 @@ pub struct DeviceHealth {
 }
 
 struct Slot {
-    class: DeviceClass,
     vital: Vital,
     /// Made when there is something to keep: most of thousands of tags say nothing for a long time.
     talk: Option<Box<Talk>>,
@@ -113,7 +112,10 @@ struct Talk {
 
 /// All devices of one host. Filled at start, never grows.
 pub(crate) struct Registry {
-    slots: BTreeMap<Arc<str>, Mutex<Slot>>,
+    /// In the order of their names.
+    slots: Vec<(Arc<str>, Mutex<Slot>)>,
+    /// In the same order.
+    classes: Vec<DeviceClass>,
     stop: AtomicBool,
     plugs: AtomicU64,
 }
@@ -121,19 +123,22 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn new(devices: impl Iterator<Item = (Arc<str>, DeviceClass, u64)>) -> Self {
         let now = mono_ms();
-        let slot = |id: &Arc<str>, class, lost_after_ms| {
+        let mut devices: Vec<_> = devices.collect();
+        devices.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        devices.dedup_by(|(later, ..), (first, ..)| later == first);
+        let classes = devices.iter().map(|(_, class, _)| *class).collect();
+        let slot = |(id, _, lost_after_ms)| {
             let lost_after_ms = u32::try_from(lost_after_ms).unwrap_or(u32::MAX);
-            let vital = Vital::new(Arc::clone(id), Road::Unknown, now, lost_after_ms);
-            Mutex::new(Slot { class, vital, talk: None })
+            (id, Mutex::new(Slot { vital: Vital::new(Road::Unknown, now, lost_after_ms), talk: None }))
         };
-        let slots = devices.map(|(id, class, lost)| (id.clone(), slot(&id, class, lost))).collect();
-        Self { slots, stop: AtomicBool::new(false), plugs: AtomicU64::new(0) }
+        let slots = devices.into_iter().map(slot).collect();
+        Self { slots, classes, stop: AtomicBool::new(false), plugs: AtomicU64::new(0) }
     }
 
     /// Says what leads to each device; those that are not named keep an unknown road.
     pub(crate) fn placed(self, roads: impl Iterator<Item = (Arc<str>, Road)>) -> Self {
         for (device, road) in roads {
-            if let Some(mut slot) = self.slot(&device) {
+            if let Some((_, mut slot)) = self.slot(&device) {
                 slot.vital.place(road);
             }
         }
@@ -150,7 +155,7 @@ impl Registry {
     }
 
     pub(crate) fn class(&self, device: &str) -> Option<DeviceClass> {
-        self.slot(device).map(|slot| slot.class)
+        self.place(device).and_then(|at| self.classes.get(at)).copied()
     }
 
     /// Something was plugged in.
@@ -159,30 +164,36 @@ impl Registry {
     }
 
     pub(crate) fn health(&self) -> Vec<DeviceHealth> {
-        let entry = |(id, slot): (&Arc<str>, &Mutex<Slot>)| {
-            let slot = lock(slot);
-            DeviceHealth { device: id.clone(), class: slot.class, health: slot.vital.health() }
+        let entry = |((id, slot), class): (&(Arc<str>, Mutex<Slot>), &DeviceClass)| DeviceHealth {
+            device: id.clone(),
+            class: *class,
+            health: lock(slot).vital.health(id),
         };
-        self.slots.iter().map(entry).collect()
+        self.slots.iter().zip(&self.classes).map(entry).collect()
     }
 
     pub(crate) fn frames(&self, device: &str) -> Option<Vec<RawFrame>> {
-        self.slot(device).map(|slot| {
+        self.slot(device).map(|(_, slot)| {
             slot.talk.as_ref().map_or_else(Vec::new, |talk| talk.frames.iter().cloned().collect())
         })
     }
 
     pub(crate) fn counters(&self, device: &str) -> Option<Counters> {
-        self.slot(device).map(|mut slot| *slot.vital.counters())
+        self.slot(device).map(|(_, mut slot)| *slot.vital.counters())
     }
 
     /// What leads to a device.
     pub(crate) fn road(&self, device: &str) -> Option<Road> {
-        self.slot(device).map(|slot| slot.vital.road().clone())
+        self.slot(device).map(|(_, slot)| slot.vital.road().clone())
     }
 
-    fn slot(&self, device: &str) -> Option<MutexGuard<'_, Slot>> {
-        self.slots.get(device).map(lock)
+    /// A device's name and slot.
+    fn slot(&self, device: &str) -> Option<(&Arc<str>, MutexGuard<'_, Slot>)> {
+        self.slots.get(self.place(device)?).map(|(id, slot)| (id, lock(slot)))
+    }
+
+    fn place(&self, device: &str) -> Option<usize> {
+        self.slots.binary_search_by(|(id, _)| (**id).cmp(device)).ok()
     }
 }
 
@@ -226,6 +237,8 @@ impl Desk {
     pub(crate) fn flush(&mut self) {
         while let Some(event) = self.pending.pop_front() {
             match self.events.try_send(event) {
+                // An adapter that is lost is an event of every tag: what they took to wait is given back.
+                Ok(()) if self.pending.is_empty() => self.pending.shrink_to(PENDING_SOFT),
                 Ok(()) => {}
                 Err(TrySendError::Full(event)) => {
                     self.pending.push_front(event);
@@ -267,8 +280,8 @@ impl Desk {
     /// Takes in a contact with a device and reports what changed.
     pub(crate) fn contact(&mut self, device: &Arc<str>, contact: &Contact) {
         let now = mono_ms();
-        let Some(mut slot) = self.registry.slot(device) else { return };
-        let changes = slot.vital.contact(now, contact);
+        let Some((_, mut slot)) = self.registry.slot(device) else { return };
+        let changes = slot.vital.contact(device, now, contact);
         if let Contact::Malformed(reason) | Contact::Refused(reason) | Contact::SensorFault(reason) = contact
             && let Some(held_back) = slot.talk().log.open(now)
         {
@@ -280,14 +293,15 @@ impl Desk {
 
     /// Lets time pass for a device: silence becomes `Lost`.
     pub(crate) fn tick(&mut self, device: &Arc<str>) {
-        let change = self.registry.slot(device).and_then(|mut slot| slot.vital.tick(mono_ms()));
+        let change = self.registry.slot(device).and_then(|(id, mut slot)| slot.vital.tick(id, mono_ms()));
         self.changed(device, change);
     }
 
     /// The port, bus or adapter of these devices works again.
     pub(crate) fn reachable<'a>(&mut self, devices: impl Iterator<Item = &'a Arc<str>>) {
         for device in devices {
-            let change = self.registry.slot(device).and_then(|mut slot| slot.vital.reachable(mono_ms()));
+            let change =
+                self.registry.slot(device).and_then(|(id, mut slot)| slot.vital.reachable(id, mono_ms()));
             self.changed(device, change);
         }
     }
@@ -300,7 +314,7 @@ impl Desk {
         let mut looked: Option<(String, Option<Cause>)> = None;
         for device in devices {
             let port =
-                self.registry.slot(device).and_then(|slot| slot.vital.road().port().map(str::to_owned));
+                self.registry.slot(device).and_then(|(_, slot)| slot.vital.road().port().map(str::to_owned));
             let cause = port.and_then(|port| match &looked {
                 Some((before, cause)) if *before == port => *cause,
                 _ => {
@@ -335,7 +349,7 @@ impl Desk {
 
     /// Counts one more of what no contact carries.
     pub(crate) fn count(&self, device: &str, which: impl FnOnce(&mut Counters) -> &mut u32) {
-        if let Some(mut slot) = self.registry.slot(device) {
+        if let Some((_, mut slot)) = self.registry.slot(device) {
             count(which(slot.vital.counters()));
         }
     }
@@ -345,7 +359,7 @@ impl Desk {
         if bytes.is_empty() {
             return;
         }
-        if let Some(mut slot) = self.registry.slot(device) {
+        if let Some((_, mut slot)) = self.registry.slot(device) {
             let talk = slot.talk();
             if talk.frames.len() == FRAMES_MAX {
                 talk.frames.pop_front();

@@ -352,6 +352,10 @@ impl ScaleDriver {
 }
 
 impl Driver for ScaleDriver {
+    fn devices(&self) -> Vec<Arc<str>> {
+        vec![Arc::clone(&self.device)]
+    }
+
     fn run(&mut self, desk: &mut Desk) {
         let mut backoff = Backoff::new(200, 5_000);
         while !desk.stopping() {

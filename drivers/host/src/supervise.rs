@@ -23,6 +23,9 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// A driver that owns a bus, port or adapter.
 pub(crate) trait Driver: Send + 'static {
+    /// The devices behind it.
+    fn devices(&self) -> Vec<Arc<str>>;
+
     /// Runs until the desk says stop. Must come back to the desk at least every few seconds.
     fn run(&mut self, desk: &mut Desk);
 }
@@ -30,7 +33,6 @@ pub(crate) trait Driver: Send + 'static {
 /// Starts the thread of a driver.
 pub(crate) fn spawn(
     owner: &str,
-    devices: Vec<Arc<str>>,
     mut driver: impl Driver,
     mut desk: Desk,
 ) -> Result<JoinHandle<()>, HostError> {
@@ -48,6 +50,7 @@ pub(crate) fn spawn(
             let verdict =
                 if again { reason } else { format!("{reason}; given up after {RESTARTS_MAX} restarts") };
             let cause = if again { Cause::DriverPanicked } else { Cause::DriverGivenUp };
+            let devices = driver.devices();
             desk.down(devices.iter(), cause, &verdict);
             devices.iter().for_each(|device| desk.count(device, |c| &mut c.restarts));
             if again {
@@ -114,6 +117,10 @@ mod tests {
 
     struct Panics;
     impl Driver for Panics {
+        fn devices(&self) -> Vec<Arc<str>> {
+            vec!["d".into()]
+        }
+
         fn run(&mut self, _desk: &mut Desk) {
             panic!("broken on purpose");
         }
@@ -125,7 +132,7 @@ mod tests {
         let registry = Arc::new(Registry::new([(id.clone(), DeviceClass::Tag, 1_000)].into_iter()));
         let (tx, mut rx) = mpsc::channel(16);
         let desk = Desk::new(registry.clone(), tx);
-        let thread = spawn("test", vec![id], Panics, desk).unwrap();
+        let thread = spawn("test", Panics, desk).unwrap();
         let event = rx.blocking_recv().unwrap();
         let DeviceBody::Health(health) = event.body else { panic!("expected health") };
         assert_eq!((health.state, health.cause), (HealthState::Failed, Some(Cause::DriverPanicked)));

@@ -75,13 +75,13 @@ impl W1Driver {
         };
         Self { probes: cabinets.iter().filter_map(probe).collect() }
     }
-
-    pub(crate) fn devices(&self) -> Vec<Arc<str>> {
-        self.probes.iter().map(|p| p.device.clone()).collect()
-    }
 }
 
 impl Driver for W1Driver {
+    fn devices(&self) -> Vec<Arc<str>> {
+        self.probes.iter().map(|p| p.device.clone()).collect()
+    }
+
     fn run(&mut self, desk: &mut Desk) {
         while !desk.stopping() {
             desk.flush();

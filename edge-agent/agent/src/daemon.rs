@@ -33,7 +33,7 @@ pub type Heads = BTreeMap<LogId, Seq>;
 pub(crate) const NOTHING_READ: i64 = i32::MIN as i64;
 
 /// Idle readers kept open.
-const READERS_MAX: usize = 8;
+const READERS_MAX: usize = 2;
 
 /// Name and version of this software as it goes into logs and greetings.
 pub fn software() -> Text<32> {

@@ -42,39 +42,65 @@ impl Now {
 /// The list, and how many troubles did not fit.
 #[must_use]
 pub fn list(
-    devices: &BTreeMap<DeviceId, DeviceView>,
+    devices: &[(DeviceId, DeviceView)],
     settle: &SettleState,
     hq: Option<&HqSection>,
     now: Now,
 ) -> (Vec<Trouble>, u32) {
     let mut troubles: Vec<Trouble> = hq.and_then(|hq| headquarters(settle, hq, now)).into_iter().collect();
-    let mut groups: BTreeMap<(Cause, &str), Trouble> = BTreeMap::new();
+    let mut groups: BTreeMap<(Cause, &str), Group<'_>> = BTreeMap::new();
     for (id, view) in devices {
         let Some(cause) = view.cause.filter(|_| view.is_troubled()) else { continue };
         let since_ms = view.trouble_mono_ms.get().map(|mono| now.wall(mono.unsigned_abs()));
-        let trouble = groups.entry((cause, &*view.advice)).or_insert_with(|| Trouble {
-            devices: Vec::new(),
+        let group = groups.entry((cause, &*view.advice)).or_insert_with(|| Group {
+            cause,
+            view,
+            first: id,
+            others: Vec::new(),
             count: 0,
+            since_ms,
+        });
+        if group.count > 0 && group.others.len() + 1 < NAMES_MAX {
+            group.others.push(id);
+        }
+        group.count += 1;
+        group.since_ms = group.since_ms.into_iter().chain(since_ms).min();
+    }
+    let mut groups: Vec<Group<'_>> = groups.into_values().collect();
+    // What broke last comes first: it is what somebody just did.
+    groups.sort_by(|a, b| b.since_ms.cmp(&a.since_ms).then_with(|| a.first.cmp(b.first)));
+    let more = (troubles.len() + groups.len()).saturating_sub(TROUBLES_MAX);
+    let room = TROUBLES_MAX.saturating_sub(troubles.len());
+    troubles.extend(groups.iter().take(room).map(Group::told));
+    (troubles, u32::try_from(more).unwrap_or(u32::MAX))
+}
+
+/// Devices with the same trouble. Thousands of silent tags have one each, and only a few are told: so it has no text of its own.
+struct Group<'d> {
+    cause: Cause,
+    /// Of the first one.
+    view: &'d DeviceView,
+    /// In name order.
+    first: &'d DeviceId,
+    others: Vec<&'d DeviceId>,
+    count: u32,
+    since_ms: Option<i64>,
+}
+
+impl Group<'_> {
+    fn told(&self) -> Trouble {
+        let view = self.view;
+        Trouble {
+            devices: std::iter::once(&self.first).chain(&self.others).map(ToString::to_string).collect(),
+            count: self.count,
             class: view.class.name().to_owned(),
             state: view.word().to_owned(),
-            since_ms,
-            cause: cause.name().to_owned(),
+            since_ms: self.since_ms,
+            cause: self.cause.name().to_owned(),
             reason: view.reason.to_string(),
             advice: view.advice.to_string(),
-        });
-        trouble.count += 1;
-        if trouble.devices.len() < NAMES_MAX {
-            trouble.devices.push(id.to_string());
         }
-        trouble.since_ms = trouble.since_ms.into_iter().chain(since_ms).min();
     }
-    let mut groups: Vec<Trouble> = groups.into_values().collect();
-    // What broke last comes first: it is what somebody just did.
-    groups.sort_by(|a, b| b.since_ms.cmp(&a.since_ms).then_with(|| a.devices.cmp(&b.devices)));
-    troubles.extend(groups);
-    let more = troubles.len().saturating_sub(TROUBLES_MAX);
-    troubles.truncate(TROUBLES_MAX);
-    (troubles, u32::try_from(more).unwrap_or(u32::MAX))
 }
 
 /// The way to headquarters.
@@ -156,7 +182,8 @@ mod tests {
             ));
         }
         devices.push((id("well"), DeviceView::new(DeviceClass::Tag)));
-        let (list, more) = list(&devices.into_iter().collect(), &SettleState::default(), None, NOW);
+        devices.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let (list, more) = list(&devices, &SettleState::default(), None, NOW);
         assert_eq!((list.len(), more), (2, 0));
         assert_eq!(
             (list[0].devices.as_slice(), list[0].since_ms),
@@ -173,7 +200,7 @@ mod tests {
     fn many_troubles_are_counted() {
         let devices: Vec<_> =
             (0..50).map(|n| (id(&format!("d-{n}")), view(Cause::Mute, &format!("look at {n}"), n))).collect();
-        let (list, more) = list(&devices.into_iter().collect(), &SettleState::default(), None, NOW);
+        let (list, more) = list(&devices, &SettleState::default(), None, NOW);
         assert_eq!((list.len(), more), (TROUBLES_MAX, 30));
     }
 
@@ -181,17 +208,17 @@ mod tests {
     fn a_broker_that_is_away_and_a_silent_hq_are_told_apart() {
         let mut settle =
             SettleState { since_ms: Some(5), last_error: Some("refused".into()), ..SettleState::default() };
-        let (away, _) = list(&BTreeMap::new(), &settle, Some(&hq()), NOW);
+        let (away, _) = list(&[], &settle, Some(&hq()), NOW);
         assert_eq!((away[0].cause.as_str(), away[0].reason.as_str()), ("broker-unreachable", "refused"));
         assert!(away[0].advice.contains("broker:1883"), "{}", away[0].advice);
         settle.connected = true;
-        assert!(list(&BTreeMap::new(), &settle, Some(&hq()), NOW).0.is_empty(), "nothing waits");
+        assert!(list(&[], &settle, Some(&hq()), NOW).0.is_empty(), "nothing waits");
         settle.behind_ms = Some(NOW.wall_ms - 7_100);
-        assert!(list(&BTreeMap::new(), &settle, Some(&hq()), NOW).0.is_empty(), "still within its time");
+        assert!(list(&[], &settle, Some(&hq()), NOW).0.is_empty(), "still within its time");
         settle.behind_ms = Some(NOW.wall_ms - 7_200);
-        assert_eq!(list(&BTreeMap::new(), &settle, Some(&hq()), NOW).0[0].cause, "hq-silent");
+        assert_eq!(list(&[], &settle, Some(&hq()), NOW).0[0].cause, "hq-silent");
         settle.last_ack_ms = Some(NOW.wall_ms - 10);
-        assert!(list(&BTreeMap::new(), &settle, Some(&hq()), NOW).0.is_empty(), "it answers");
-        assert!(list(&BTreeMap::new(), &settle, None, NOW).0.is_empty(), "no HQ, no trouble with it");
+        assert!(list(&[], &settle, Some(&hq()), NOW).0.is_empty(), "it answers");
+        assert!(list(&[], &settle, None, NOW).0.is_empty(), "no HQ, no trouble with it");
     }
 }

@@ -46,8 +46,6 @@ struct Entry {
 struct ShelfTag {
     id: DeviceId,
     sku: Sku,
-    /// Its picture is not the one of today's template.
-    layout: bool,
 }
 
 /// A rise that waits for tags.
@@ -75,6 +73,8 @@ pub struct Shelf {
     by_id: Vec<TagNo>,
     /// Their numbers in the order of their articles.
     by_sku: Vec<TagNo>,
+    /// Tags whose picture is not the one of today's template.
+    old_pictures: BTreeSet<TagNo>,
     /// Articles to decide.
     dirty: BTreeSet<Sku>,
     /// Articles to decide at a time.
@@ -96,6 +96,7 @@ impl Shelf {
             tags: Vec::new(),
             by_id: Vec::new(),
             by_sku: Vec::new(),
+            old_pictures: BTreeSet::new(),
             dirty: BTreeSet::new(),
             wakes: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -108,6 +109,14 @@ impl Shelf {
     /// Too many.
     pub fn add_adapter(&mut self, slots: u16, now_ms: u64) -> Result<AdapterNo, PlannerFull> {
         self.plan.add_adapter(slots, now_ms)
+    }
+
+    /// Makes room for so many tags, see [`Planner::reserve`].
+    pub fn reserve(&mut self, tags: usize) {
+        self.plan.reserve(tags);
+        self.tags.reserve_exact(tags);
+        self.by_id.reserve_exact(tags);
+        self.by_sku.reserve_exact(tags);
     }
 
     /// Adds a tag of an article; a name that is there already keeps its first article.
@@ -124,7 +133,7 @@ impl Shelf {
         // Behind those of the same article: numbers grow.
         let place = self.by_sku.partition_point(|other| self.sku(*other).is_some_and(|other| other <= sku));
         self.by_sku.insert(place, tag);
-        self.tags.push(ShelfTag { id, sku, layout: false });
+        self.tags.push(ShelfTag { id, sku });
         self.dirty.insert(sku);
         Ok(tag)
     }
@@ -245,7 +254,7 @@ impl Shelf {
     }
 
     fn decide(&mut self, sku: Sku, now: Moment) -> Option<PriceChanged> {
-        let Self { entries, by_sku, tags, plan, wakes, touched, .. } = self;
+        let Self { entries, by_sku, tags, old_pictures, plan, wakes, touched, .. } = self;
         // Decided again when the commit has ended.
         let entry = entries.get_mut(&sku).filter(|entry| !entry.pending)?;
         let of = |number: &TagNo| tags.get(usize::try_from(number.0).ok()?).map(|tag| tag.sku);
@@ -276,7 +285,7 @@ impl Shelf {
                 due_ms: now.mono_ms.saturating_add(self.price_due_ms),
             });
             let layout = || {
-                let show = plan.shown(number).filter(|_| tag.layout)?;
+                let show = plan.shown(number).filter(|_| old_pictures.contains(&number))?;
                 let due_ms = now.mono_ms.saturating_add(LAYOUT_DUE_MS);
                 Some(Want { show, urgency: Urgency::Layout, due_ms })
             };
@@ -328,9 +337,10 @@ impl Shelf {
     }
 
     fn set_layout(&mut self, tag: TagNo, old: bool) {
-        let index = usize::try_from(tag.0).unwrap_or(usize::MAX);
-        if let Some(tag) = self.tags.get_mut(index) {
-            tag.layout = old;
+        if old && self.entry_of(tag).is_some() {
+            self.old_pictures.insert(tag);
+        } else {
+            self.old_pictures.remove(&tag);
         }
     }
 

@@ -32,6 +32,11 @@ pub const TRACE: &str = "STEELYARD_ARM_TRACE";
 /// Addresses of the program: where the linker puts a program that is not relocated, and enough behind it.
 pub const RANGE: &str = "0x1000000..0x2ffffff";
 
+/// Archives of the C library and of the compiler's own functions: small, needed everywhere, and not in sections by function.
+const RUNTIMES: [&str; 3] = ["libc.a", "libcompiler_rt.a", "libcompiler_builtins-*.rlib"];
+/// What LLVM's machine outliner calls its pieces, before a number.
+const OUTLINED: &str = "OUTLINED_FUNCTION_";
+
 /// Runs the command.
 pub fn order(root: &Path) -> Result<bool> {
     let toolchain = Toolchain::ready(Target::Aarch64Musl, false)?;
@@ -54,17 +59,37 @@ pub fn order(root: &Path) -> Result<bool> {
         .context("run the ARM rig")?;
     println!("the rig ended with {rig}; what ran is written down whether or not it holds");
     let functions = functions(&run::output(Command::new("nm").arg(&program))?);
+    let script_path = root.join(SCRIPT);
+    let before = match fs::read_to_string(&script_path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("read {SCRIPT}")),
+    };
     let file = fs::File::open(&trace).with_context(|| format!("no trace in {}", trace.display()))?;
     let lines = BufReader::new(file).lines().map_while(Result::ok);
-    let names: BTreeSet<String> = lines
+    let ran: BTreeSet<String> = lines
         .filter_map(|line| functions.range(..=address(&line)?).next_back().map(|(_, name)| name.clone()))
         .filter_map(|name| pattern(&name))
         .collect();
-    let count = names.len();
+    let count = ran.len();
     ensure!(count >= FUNCTIONS_MIN, "{} has {count} functions, expected {FUNCTIONS_MIN}", trace.display());
-    fs::write(root.join(SCRIPT), script(&names)).with_context(|| format!("write {SCRIPT}"))?;
-    println!("{count} functions in {SCRIPT}");
+    let names = united(ran, &before, &functions);
+    fs::write(&script_path, script(&names)).with_context(|| format!("write {SCRIPT}"))?;
+    println!("{count} functions ran, {} in {SCRIPT}", names.len());
     Ok(true)
+}
+
+/// What ran this time, and what ran in earlier rounds and is still in the program: no two days are alike.
+fn united(ran: BTreeSet<String>, before: &str, functions: &BTreeMap<u64, String>) -> BTreeSet<String> {
+    let present: BTreeSet<String> = functions.values().filter_map(|name| pattern(name)).collect();
+    let earlier = listed(before).filter(|name| present.contains(name));
+    earlier.chain(ran).collect()
+}
+
+/// The functions of a script.
+fn listed(script: &str) -> impl Iterator<Item = String> {
+    let of_line = |line: &str| line.trim().strip_prefix("*(.text.")?.strip_suffix(')').map(str::to_owned);
+    script.lines().filter_map(of_line)
 }
 
 /// Functions by their addresses, out of `nm`'s list.
@@ -89,6 +114,10 @@ fn pattern(name: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$');
     if name.is_empty() || !name.chars().all(plain) {
         return None;
+    }
+    // What the optimizer cut out of several functions, and numbered: another number in every build.
+    if name.starts_with(OUTLINED) {
+        return Some(format!("{OUTLINED}*"));
     }
     if name.starts_with("_R") {
         return Some(any_crate(name.split('.').next().unwrap_or(name)));
@@ -118,6 +147,9 @@ fn script(names: &BTreeSet<String>) -> String {
         "/* Made by `cargo xtask order`: the functions that the daemon runs while a store trades lie side by side. */\n\
          SECTIONS\n{\n  .text.daily :\n  {\n",
     );
+    for archive in RUNTIMES {
+        text += &format!("    *{archive}:*(.text .text.*)\n");
+    }
     for name in names {
         text += &format!("    *(.text.{name})\n");
     }
@@ -138,6 +170,7 @@ mod tests {
         let own = of("_RNvMNtCs3YcWj0gRlsO_9edge_core5shelfNtB2_5Shelf6decide.llvm.9").unwrap();
         assert_eq!(own, "_RNvMNtCs*_9edge_core5shelfNtB2_5Shelf6decide*");
         assert_eq!(of("sqlite3VdbeExec").unwrap(), "sqlite3VdbeExec");
+        assert_eq!(of("OUTLINED_FUNCTION_4711").unwrap(), "OUTLINED_FUNCTION_*");
         assert_eq!(of(""), None);
         assert_eq!(of("a b"), None, "what the linker's script could not have as one word");
     }
@@ -156,12 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_round_counts_as_long_as_its_functions_are_there() {
+        let functions = functions("0000000001340680 T one\n0000000001340690 T two\n");
+        let before = script(&["gone", "two"].map(str::to_owned).into());
+        let names = united(["one".to_owned()].into(), &before, &functions);
+        assert_eq!(names, ["one", "two"].map(str::to_owned).into());
+    }
+
+    #[test]
     fn the_script_of_the_checkout_is_one_that_this_makes() {
         let text = include_str!("../../../edge-agent/agent/order.ld");
-        let names: BTreeSet<String> = text
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("*(.text.")?.strip_suffix(')').map(str::to_owned))
-            .collect();
+        let names: BTreeSet<String> = listed(text).collect();
         assert!(names.len() >= FUNCTIONS_MIN, "{}", names.len());
         assert_eq!(script(&names), text);
     }

@@ -11,11 +11,11 @@
 //! ```
 
 use crate::CodecError;
+use crate::articles::List;
 use crate::number::{Number, unzigzag};
 use crate::range::Node;
 use crate::row::Reader;
 use crate::schema::GROUPS;
-use crate::state::Article;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -32,8 +32,7 @@ pub struct Dictionary {
     pub(crate) number: u32,
     pub(crate) zstd: Vec<u8>,
     pub(crate) texts: Vec<Vec<Vec<u8>>>,
-    pub(crate) articles: Vec<Article>,
-    pub(crate) places: HashMap<u64, u64>,
+    pub(crate) articles: List,
     pub(crate) nodes: HashMap<(usize, usize), Vec<Node>>,
 }
 
@@ -82,15 +81,16 @@ impl Dictionary {
         let count = file.count()?;
         let rates: Vec<u64> = (0..count).map(|_| file.number()).collect::<Result<_, _>>()?;
         let mut sku = 0_u64;
-        for place in 0..file.count()? {
+        let count = file.count()?;
+        let mut articles = List::new(rates, count);
+        for _ in 0..count {
             sku = sku.wrapping_add_signed(unzigzag(file.number()?));
-            let price = Some(unzigzag(file.number()?));
+            let price = unzigzag(file.number()?);
             let mixed = file.at_most::<u32>(u32::MAX)?;
-            let rate = usize::try_from(mixed / 4).ok().and_then(|at| rates.get(at)).copied();
-            let sold_by = u8::try_from(mixed % 4).unwrap_or(0).min(2);
-            dictionary.articles.push(Article { sku, price, tax: rate, sold_by, ..Article::default() });
-            dictionary.places.insert(sku, u64::try_from(place).unwrap_or(u64::MAX));
+            articles.push(sku, price, mixed / 4, u8::try_from(mixed % 4).unwrap_or(0).min(2));
         }
+        articles.finish();
+        dictionary.articles = articles;
         for _ in 0..file.count()? {
             let key = (file.at_most::<u16>(u16::MAX)?.into(), file.at_most::<u16>(u16::MAX)?.into());
             let nodes = file.nodes()?;

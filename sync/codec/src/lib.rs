@@ -16,6 +16,7 @@
 //! Why not columns through zstd alone: one Huffman table for columns of different shape, whole bits per symbol and table
 //! headers cost more than the data of a block of 20 events. Own crate because zstd is C code and needs std.
 
+mod articles;
 mod dictionary;
 mod number;
 mod pack;

@@ -1,5 +1,6 @@
 //! What both ends remember while they go through a block: statistics, tables of articles, texts and references.
 
+use crate::articles::Articles;
 use crate::dictionary::Dictionary;
 use crate::number::Number;
 use crate::row::Pool;
@@ -8,23 +9,6 @@ use std::collections::HashMap;
 
 /// References that the block can repeat.
 pub(crate) const RECENT_MAX: usize = 64;
-
-/// What is known of an article.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Article {
-    /// Its number.
-    pub(crate) sku: u64,
-    /// The price expected next.
-    pub(crate) price: Option<i64>,
-    /// Another price seen lately.
-    pub(crate) other: Option<i64>,
-    /// Tax rate.
-    pub(crate) tax: Option<u64>,
-    /// Lot seen last, as a number of the pool.
-    pub(crate) lot: Option<u64>,
-    /// 0 unknown, 1 sold by the piece, 2 by weight.
-    pub(crate) sold_by: u8,
-}
 
 /// Texts that a group's columns share.
 #[derive(Default)]
@@ -51,8 +35,7 @@ pub(crate) struct State<'d> {
     pub(crate) last: Vec<i64>,
     /// Last value of a column beside a value of another.
     pub(crate) beside: HashMap<(u16, u64), i64>,
-    pub(crate) articles: Vec<Article>,
-    pub(crate) places: HashMap<u64, u64>,
+    pub(crate) articles: Articles<'d>,
     pub(crate) groups: Vec<Group>,
     pub(crate) pool: Pool,
     /// Facts that others refer to, latest first.
@@ -81,8 +64,7 @@ impl<'d> State<'d> {
             numbers: vec![Vec::new(); COLUMNS],
             last: vec![0; COLUMNS],
             beside: HashMap::new(),
-            articles: dictionary.articles.clone(),
-            places: dictionary.places.clone(),
+            articles: Articles::new(&dictionary.articles),
             groups,
             pool,
             recent: Vec::new(),

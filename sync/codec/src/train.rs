@@ -3,13 +3,14 @@
 //! Contract: deterministic for equal input; the file never exceeds [`DICTIONARY_BYTES_MAX`]: articles and texts are cut
 //! to fixed shares, and the statistics that save most fill the rest.
 
+use crate::articles::Article;
 use crate::dictionary::{DICTIONARY_BYTES_MAX, Dictionary, MAGIC};
 use crate::number::zigzag;
 use crate::pack::{Item, take_apart, walk_records};
 use crate::range::Node;
 use crate::row::{Row, push};
 use crate::schema::{GROUPS, LOT, Layout, Model, Wire};
-use crate::state::{Article, State};
+use crate::state::State;
 use std::collections::BTreeMap;
 use sync_core::Block;
 

@@ -4,11 +4,12 @@
 //! differences wrap around 64 bits: no value is out of reach, and nothing overflows.
 
 use crate::CodecError;
+use crate::articles::Article;
 use crate::number::{unzigzag, zigzag};
 use crate::range::Coder;
 use crate::row::Row;
 use crate::schema::{LOT, Layout, Model, Wire};
-use crate::state::{Article, RECENT_MAX, State};
+use crate::state::{RECENT_MAX, State};
 use sync_model::{RECORD_BYTES_MAX, Seq};
 
 /// Number that never runs out of its limit.
@@ -175,15 +176,14 @@ impl<C: Coder> Walk<'_, '_, C> {
 
     fn article(&self, row: &Row, slot: usize) -> Article {
         let sku = row.slots.get(slot).copied().unwrap_or(0);
-        let found = self.state.places.get(&sku).and_then(|at| usize::try_from(*at).ok());
-        found.and_then(|at| self.state.articles.get(at)).copied().unwrap_or_default()
+        let articles = &self.state.articles;
+        articles.place(sku).and_then(|at| articles.at(at)).unwrap_or_default()
     }
 
     fn know(&mut self, row: &Row, slot: usize, change: impl FnOnce(&mut Article)) {
         let sku = row.slots.get(slot).copied().unwrap_or(0);
-        let found = self.state.places.get(&sku).and_then(|at| usize::try_from(*at).ok());
-        if let Some(article) = found.and_then(|at| self.state.articles.get_mut(at)) {
-            change(article);
+        if let Some(at) = self.state.articles.place(sku) {
+            self.state.articles.change(at, change);
         }
     }
 
@@ -308,20 +308,16 @@ impl<C: Coder> Walk<'_, '_, C> {
 
     fn sku(&mut self, value: u64) -> Result<u64, CodecError> {
         // One table and one set of statistics for every column of article numbers.
-        let found = self.state.places.get(&value).copied();
+        let found = self.state.articles.place(value);
         let new = self.number(SKU, 1, 3, 1, u64::from(found.is_none()))?;
         if new == 0 {
             let most = place(self.state.articles.len()).checked_sub(1).ok_or(CodecError::Range)?;
-            let at = self.number(SKU, 0, 12, most, found.unwrap_or(0))?;
-            let article = usize::try_from(at).ok().and_then(|at| self.state.articles.get(at));
+            let at = self.number(SKU, 0, 12, most, found.map_or(0, place))?;
+            let article = usize::try_from(at).ok().and_then(|at| self.state.articles.at(at));
             return article.map(|article| article.sku).ok_or(CodecError::Range);
         }
         let sku = self.number(SKU, 2, 6, ANY, value)?;
-        if !self.state.places.contains_key(&sku) {
-            let at = place(self.state.articles.len());
-            self.state.places.insert(sku, at);
-            self.state.articles.push(Article { sku, ..Article::default() });
-        }
+        self.state.articles.add(sku);
         Ok(sku)
     }
 

@@ -64,6 +64,11 @@ impl Owner {
     }
 }
 
+/// Pages that the writer keeps, in KiB (negative: SQLite's way to say so).
+const WRITER_CACHE: i64 = -1_024;
+/// Pages that each reader keeps.
+const READER_CACHE: i64 = -256;
+
 /// Opens for writing, with every pragma that durability rests on.
 pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
@@ -80,7 +85,7 @@ pub fn pragmas(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     // The kernel caches the file as well, once for all connections; what is kept here is kept twice.
-    conn.pragma_update(None, "cache_size", -2_048)?;
+    conn.pragma_update(None, "cache_size", WRITER_CACHE)?;
     conn.pragma_update(None, "journal_size_limit", 16_777_216)
 }
 
@@ -89,7 +94,8 @@ pub(crate) fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
-    conn.set_prepared_statement_cache_capacity(48);
+    conn.set_prepared_statement_cache_capacity(24);
+    conn.pragma_update(None, "cache_size", READER_CACHE)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     Ok(conn)

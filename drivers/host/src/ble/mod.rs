@@ -57,7 +57,7 @@ pub(crate) struct Tag {
 pub(crate) struct BleDriver {
     config: BleConfig,
     /// In the order of their addresses.
-    tags: Vec<Tag>,
+    tags: Box<[Tag]>,
     sensors: Sensors,
     jobs: Receiver<TagOrder>,
     queue: Queue,
@@ -77,7 +77,8 @@ impl BleDriver {
             let family = Family::new(tag, &config);
             Some(Tag { device: Arc::clone(&tag.id), address, model: tag.model, family })
         };
-        let mut tags: Vec<Tag> = tags.iter().filter_map(tag).collect();
+        let tags: Vec<Tag> = tags.iter().filter_map(tag).collect();
+        let mut tags = tags.into_boxed_slice();
         tags.sort_unstable_by_key(|tag| tag.address);
         let patience = Duration::from_millis(config.lost_after_ms.into());
         let queue = Queue::new(config.attempts, config.connections, patience);
@@ -86,12 +87,17 @@ impl BleDriver {
         Self { config, tags, sensors, jobs, queue, care }
     }
 
-    pub(crate) fn devices(&self) -> Vec<Arc<str>> {
-        self.tags.iter().map(|t| &t.device).chain(self.sensors.devices()).cloned().collect()
+    /// The names of its devices.
+    fn named(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.tags.iter().map(|t| &t.device).chain(self.sensors.devices())
     }
 }
 
 impl Driver for BleDriver {
+    fn devices(&self) -> Vec<Arc<str>> {
+        self.named().cloned().collect()
+    }
+
     fn run(&mut self, desk: &mut Desk) {
         let mut backoff = Backoff::new(500, 10_000);
         while !desk.stopping() {
@@ -107,9 +113,8 @@ impl Driver for BleDriver {
             let Err(reason) = outcome else { return };
             tracing::debug!("session ends: {reason}");
             self.queue.interrupted(&reason);
-            let devices = self.devices();
-            desk.unreachable(devices.iter(), &reason);
-            devices.iter().for_each(|device| desk.count(device, |c| &mut c.reopened));
+            desk.unreachable(self.named(), &reason);
+            self.named().for_each(|device| desk.count(device, |c| &mut c.reopened));
             pause(desk, backoff.pause());
             self.settle_unheard(desk);
         }

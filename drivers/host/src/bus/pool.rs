@@ -18,13 +18,11 @@ use crate::supervise::{Driver, RESTART_WINDOW_MS, RESTARTS_MAX, SLICE, panic_tex
 /// The thread of all TCP buses. Each bus reports through a desk of its own.
 pub(crate) struct TcpPool(pub(crate) Vec<(Bus, Desk)>);
 
-impl TcpPool {
-    pub(crate) fn devices(&self) -> Vec<std::sync::Arc<str>> {
+impl Driver for TcpPool {
+    fn devices(&self) -> Vec<std::sync::Arc<str>> {
         self.0.iter().flat_map(|(bus, _)| bus.devices()).collect()
     }
-}
 
-impl Driver for TcpPool {
     fn run(&mut self, desk: &mut Desk) {
         let devices = self.devices();
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -96,7 +96,7 @@ fn bench() -> Bench {
     let registry = Arc::new(Registry::new(slots.into_iter()));
     let (sender, events) = mpsc::channel(4096);
     let desk = Desk::new(registry.clone(), sender);
-    let thread = spawn("room", devices, driver, desk).unwrap();
+    let thread = spawn("room", driver, desk).unwrap();
     Bench { bus, open, registry, events, thread }
 }
 

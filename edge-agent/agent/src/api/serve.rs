@@ -21,6 +21,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+/// What a connection may hold of what it reads and writes; an answer that is longer goes out in pieces.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// How long a client may take for its headers.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 /// How long requests under way may take after a stop.
@@ -135,6 +137,7 @@ async fn connection(stream: Box<dyn Stream>, routes: Router, mut stop: watch::Re
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
+        .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     let mut served = std::pin::pin!(served);
     let mut stopping = *stop.borrow();

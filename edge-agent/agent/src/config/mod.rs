@@ -16,6 +16,7 @@ pub use sections::*;
 pub use tree::Place;
 
 use drv_host::HostConfig;
+use drv_host::config::TagConfig;
 use drv_protocol::profile::Profile;
 use drv_render::Template;
 use serde::Deserialize;
@@ -144,7 +145,7 @@ struct FileShape {
     #[serde(default)]
     steamer: Vec<drv_host::config::SteamerConfig>,
     #[serde(default)]
-    tag: Vec<drv_host::config::TagConfig>,
+    tag: Vec<TagConfig>,
     ble: Option<drv_host::config::BleConfig>,
     #[serde(default)]
     i2c: Vec<drv_host::config::I2cConfig>,
@@ -198,7 +199,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     }
     config.identity = check::identity(&config, &root);
     let complaints = check::check(&config, &root);
+    drop(root);
+    config.host.tag = moved(&config.host.tag);
     if complaints.is_empty() { Ok(config) } else { Err(ConfigErrors(complaints)) }
+}
+
+/// The same tags in memory of their own. What they were read into lies among the tree, in whose place, once it is gone, nothing
+/// large would find room between thousands of small names: the daemon would keep 2 MB that it does not use.
+fn moved(tags: &[TagConfig]) -> Vec<TagConfig> {
+    tags.iter().map(|tag| TagConfig { id: (&*tag.id).into(), ..tag.clone() }).collect()
 }
 
 /// The main file and its drop-ins as one tree.

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 /// Period of the supervision.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 /// Raw samples that may wait to be written.
-const TELEMETRY_QUEUE: usize = 4_096;
+const TELEMETRY_QUEUE: usize = 2_048;
 /// Looks between two rounds of forgetting answers.
 const FORGET_EVERY: u64 = 600;
 /// Age at which an acknowledged answer to an idempotency key may be forgotten.
@@ -231,7 +231,7 @@ impl Parts {
     ) -> Self {
         let config = daemon.config();
         // Before the first request: a device that is configured must never be answered "not found".
-        daemon.registry.configure(devices::views(&config));
+        let floor = Some(start_floor(daemon, orders));
         let servers = api::spawn(daemon, socket, port, stopped);
         let settle =
             config.hq.clone().map(|hq| tokio::spawn(settle::run(daemon.clone(), hq, stopped.clone())));
@@ -239,7 +239,7 @@ impl Parts {
         let overrides = tokio::spawn(overrides::run(daemon.clone(), stopped.clone()));
         let keeping = Keeping::default();
         let retention = tokio::spawn(retention::run(daemon.clone(), keeping, stopped.clone()));
-        Self { servers, settle, retention, statements, overrides, floor: Some(start_floor(daemon, orders)) }
+        Self { servers, settle, retention, statements, overrides, floor }
     }
 
     async fn stop(mut self, daemon: &Daemon) {
@@ -279,6 +279,7 @@ async fn ended<T>(part: &str, task: JoinHandle<T>) -> Option<T> {
 /// Starts drivers, device loop and prices with the configuration in force.
 fn start_floor(daemon: &Arc<Daemon>, orders: mpsc::Receiver<Order>) -> Floor {
     let config = daemon.config();
+    daemon.registry.configure(devices::views(&config));
     let (stop, stopped) = watch::channel(false);
     let (events, event_queue) = mpsc::channel(EVENTS_MAX);
     let (tags, news) = mpsc::channel(NEWS_MAX);

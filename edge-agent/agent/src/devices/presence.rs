@@ -1,6 +1,7 @@
 //! Presence of devices as facts: `DeviceSeen` and `DeviceLost`, each only when it changes what the ledger says, and at most
 //! one per device and [`PERIOD_MS`], so that a loose plug cannot fill the ledger.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use sync_model::{DeviceClass, DeviceId, DeviceLost, DeviceSeen, Fact, Text};
 
@@ -17,8 +18,6 @@ struct Entry {
     durable: Option<bool>,
     /// What the driver says.
     current: Option<bool>,
-    /// No fact of it before: [`PERIOD_MS`] after the last one.
-    rests_until_ms: u64,
     pending: bool,
 }
 
@@ -27,14 +26,21 @@ struct Entry {
 pub(super) struct Presence {
     /// In the order of their names.
     devices: Vec<(DeviceId, Entry)>,
+    /// No fact of these before: [`PERIOD_MS`] after the last one. Few of thousands at a time.
+    rests_until_ms: BTreeMap<DeviceId, u64>,
     /// How many entries are pending.
     pending: usize,
 }
 
 impl Presence {
+    /// Nothing yet, with room for so many devices.
+    pub(super) fn with_room(count: usize) -> Self {
+        Self { devices: Vec::with_capacity(count), ..Self::default() }
+    }
+
     /// A device, with what the ledger says of it.
     pub(super) fn add(&mut self, device: DeviceId, class: DeviceClass, durable: Option<bool>) {
-        let entry = Entry { class, durable, current: None, rests_until_ms: 0, pending: false };
+        let entry = Entry { class, durable, current: None, pending: false };
         match self.find(&device) {
             Ok(place) => self.devices[place].1 = entry,
             Err(place) => self.devices.insert(place, (device, entry)),
@@ -65,13 +71,13 @@ impl Presence {
         reason: impl Fn(&DeviceId) -> Arc<str>,
     ) -> Vec<(DeviceId, bool, Fact)> {
         let mut due = Vec::new();
+        self.rests_until_ms.retain(|_, until_ms| now_ms < *until_ms);
         for (device, entry) in &mut self.devices {
             if self.pending >= PENDING_MAX {
                 break;
             }
             let Some(present) = entry.current else { continue };
-            let rests = now_ms < entry.rests_until_ms;
-            if entry.pending || rests || entry.durable == Some(present) {
+            if entry.pending || entry.durable == Some(present) || self.rests_until_ms.contains_key(device) {
                 continue;
             }
             entry.pending = true;
@@ -93,10 +99,10 @@ impl Presence {
         let mut ended = false;
         if let Some(entry) = self.entry(device) {
             ended = std::mem::take(&mut entry.pending);
-            entry.rests_until_ms = now_ms.saturating_add(PERIOD_MS);
             if ok {
                 entry.durable = Some(present);
             }
+            self.rests_until_ms.insert(device.clone(), now_ms.saturating_add(PERIOD_MS));
         }
         self.pending -= usize::from(ended);
     }

@@ -3,7 +3,6 @@
 use drv_host::{Cause, HealthState};
 use edge_api::{ClassCount, DeviceReading};
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use sync_model::{DeviceClass, DeviceId};
 
@@ -159,17 +158,26 @@ impl DeviceView {
 /// Every configured device.
 #[derive(Debug, Default)]
 pub struct Registry {
-    devices: Mutex<BTreeMap<DeviceId, DeviceView>>,
+    /// In the order of their names.
+    devices: Mutex<Vec<(DeviceId, DeviceView)>>,
+}
+
+/// Where a device is, or belongs.
+fn find(devices: &[(DeviceId, DeviceView)], name: &str) -> Result<usize, usize> {
+    devices.binary_search_by(|(known, _)| known.as_str().cmp(name))
 }
 
 impl Registry {
     /// Sets the configured devices; those that stay keep what is known of them.
-    pub fn configure(&self, devices: BTreeMap<DeviceId, DeviceView>) {
-        let mut known = self.lock();
+    pub fn configure(&self, devices: Vec<(DeviceId, DeviceView)>) {
         let mut next = devices;
-        for (id, view) in &mut next {
-            if let Some(before) = known.remove(id).filter(|before| before.class == view.class) {
-                *view = before;
+        next.sort_by(|(a, _), (b, _)| a.cmp(b));
+        next.dedup_by(|(later, _), (first, _)| later == first);
+        let mut known = self.lock();
+        for (id, view) in known.drain(..) {
+            let stays = find(&next, id.as_str()).ok().and_then(|at| next.get_mut(at));
+            if let Some((_, fresh)) = stays.filter(|(_, fresh)| fresh.class == view.class) {
+                *fresh = view;
             }
         }
         *known = next;
@@ -177,32 +185,37 @@ impl Registry {
 
     /// Changes one device.
     pub fn update(&self, id: &DeviceId, change: impl FnOnce(&mut DeviceView)) {
-        if let Some(view) = self.lock().get_mut(id) {
+        let mut devices = self.lock();
+        let found = find(&devices, id.as_str()).ok().and_then(|at| devices.get_mut(at));
+        if let Some((_, view)) = found {
             change(view);
         }
     }
 
     /// One device.
     pub fn get(&self, id: &DeviceId) -> Option<DeviceView> {
-        self.lock().get(id).cloned()
+        let devices = self.lock();
+        let at = find(&devices, id.as_str()).ok()?;
+        devices.get(at).map(|(_, view)| view.clone())
     }
 
     /// The name of a configured device, sharing what is known already.
     pub fn named(&self, name: &str) -> Option<DeviceId> {
-        self.lock().get_key_value(name).map(|(id, _)| id.clone())
+        let devices = self.lock();
+        let at = find(&devices, name).ok()?;
+        devices.get(at).map(|(id, _)| id.clone())
     }
 
     /// Looks at all devices in name order; others wait meanwhile.
-    pub fn look<T>(&self, look: impl FnOnce(&BTreeMap<DeviceId, DeviceView>) -> T) -> T {
+    pub fn look<T>(&self, look: impl FnOnce(&[(DeviceId, DeviceView)]) -> T) -> T {
         look(&self.lock())
     }
 
     /// The first `most` devices in name order behind `last`, or of all.
     pub fn after(&self, last: Option<&DeviceId>, most: usize) -> Vec<(DeviceId, DeviceView)> {
-        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
         let devices = self.lock();
-        let found = devices.range::<DeviceId, _>((from, Bound::Unbounded)).take(most);
-        found.map(|(id, view)| (id.clone(), view.clone())).collect()
+        let from = last.map_or(0, |last| devices.partition_point(|(id, _)| id <= last));
+        devices.iter().skip(from).take(most).cloned().collect()
     }
 
     /// How many are configured.
@@ -231,7 +244,7 @@ impl Registry {
     pub fn counts(&self) -> BTreeMap<String, ClassCount> {
         let mut counts: BTreeMap<String, ClassCount> =
             DeviceClass::ALL.iter().map(|class| (class.name().to_owned(), ClassCount::default())).collect();
-        for view in self.lock().values() {
+        for (_, view) in self.lock().iter() {
             let count = counts.entry(view.class.name().to_owned()).or_default();
             count.configured += 1;
             count.seen += u32::from(view.seen);
@@ -245,7 +258,7 @@ impl Registry {
         counts
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<DeviceId, DeviceView>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(DeviceId, DeviceView)>> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -33,7 +33,6 @@ struct Known {
 /// Reads the ledger until it answers: a device loop that started without it would repeat alarms and batches.
 pub(super) async fn rebuild(daemon: &Arc<Daemon>) -> Rebuilt {
     let config = daemon.config();
-    daemon.registry.configure(views(&config));
     let keys = state_keys(&config);
     loop {
         let keys = keys.clone();
@@ -86,7 +85,7 @@ fn state_keys(config: &Config) -> Vec<String> {
 
 fn build(daemon: &Daemon, config: &Config, known: &Known) -> Rebuilt {
     let mut units = BTreeMap::new();
-    let mut presence = Presence::default();
+    let mut presence = Presence::with_room(daemon.registry.count());
     let present: BTreeMap<&DeviceId, bool> =
         known.devices.iter().map(|row| (&row.device, row.present)).collect();
     let mut add = |id: DeviceId, class: DeviceClass, unit: Option<Unit>| {
@@ -202,7 +201,7 @@ fn scale_connection(scale: &ScaleConfig) -> String {
 }
 
 /// How every configured device looks before it is heard.
-pub(crate) fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
+pub(crate) fn views(config: &Config) -> Vec<(DeviceId, DeviceView)> {
     let host = &config.host;
     let scales = host.scale.iter().map(|entry| (&entry.id, DeviceClass::Scale));
     let cabinets = host.cabinet.iter().map(|entry| (&entry.id, DeviceClass::Cabinet));
@@ -214,5 +213,8 @@ pub(crate) fn views(config: &Config) -> BTreeMap<DeviceId, DeviceView> {
         let reading = Reading::Tag(TagView { sku: entry.sku, ..TagView::default() });
         Some((DeviceId::share(&entry.id).ok()?, DeviceView { reading, ..DeviceView::new(DeviceClass::Tag) }))
     });
-    few.chain(tags).collect()
+    let count = host.scale.len() + host.cabinet.len() + host.steamer.len() + host.tag.len();
+    let mut views = Vec::with_capacity(count);
+    views.extend(few.chain(tags));
+    views
 }

@@ -30,7 +30,9 @@ const LED: bool = false;
 impl Air {
     /// Puts the configured tags on the shelf.
     pub(super) fn new(config: &Arc<Config>, registry: &Registry, shelf: &mut Shelf, now_ms: u64) -> Self {
-        let mut models = Vec::new();
+        let count = config.host.tag.len();
+        let mut models = Vec::with_capacity(count);
+        shelf.reserve(count);
         for entry in &config.host.tag {
             // Both were checked with the configuration.
             let (Some(id), Some(model)) = (registry.named(&entry.id), entry.panel()) else {

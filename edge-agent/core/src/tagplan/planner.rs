@@ -78,6 +78,11 @@ impl Planner {
         Ok(AdapterNo(number))
     }
 
+    /// Makes room for so many tags at once, and no more: a list that grows by doubling leaves holes behind it.
+    pub fn reserve(&mut self, tags: usize) {
+        self.tags.reserve_exact(tags);
+    }
+
     /// Adds a tag. `led`: its family has an LED that a public protocol drives.
     ///
     /// # Errors
@@ -91,7 +96,7 @@ impl Planner {
         let spread = u64::from(number.wrapping_mul(2_654_435_761));
         let offset = (u128::from(self.limits.check_every_ms) * u128::from(spread)) >> 32;
         let first_check = now_ms.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX));
-        self.tags.push(Tag::new(led, &self.limits, first_check));
+        self.tags.push(Tag::new(led, first_check));
         Ok(TagNo(number))
     }
 
@@ -109,17 +114,17 @@ impl Planner {
 
     /// What the tag surely shows; `None` while that is uncertain.
     pub fn shown(&self, tag: TagNo) -> Option<TillPrice> {
-        self.tag(tag).filter(|tag| !tag.uncertain)?.shown
+        self.tag(tag).filter(|tag| !tag.uncertain)?.shown()
     }
 
     /// What the tag confirmed last, even if it may show something else by now.
     pub fn confirmed(&self, tag: TagNo) -> Option<TillPrice> {
-        self.tag(tag)?.shown
+        self.tag(tag)?.shown()
     }
 
     /// What the tag has to show; `None`: it is fine as it is.
     pub fn want(&self, tag: TagNo) -> Option<Want> {
-        self.tag(tag)?.want.as_deref().copied()
+        self.tag(tag)?.busy().want
     }
 
     /// How many operations on ordered sets all calls so far took.
@@ -155,9 +160,10 @@ impl Planner {
         state.hear(adapter, rssi, now_ms);
         state.battery_mv = battery_mv.or(state.battery_mv);
         let turned = state.weak(&limits) != weak;
-        let placed = state.place.as_ref().map(|place| place.adapter);
+        let busy = state.busy();
+        let placed = busy.place.map(|place| place.adapter);
         // An idle tag without work stays where it is: nowhere.
-        let works = !state.flashes.is_empty() || state.want.is_some() || state.timer.is_none();
+        let works = !busy.flashes.is_empty() || busy.want.is_some() || state.timer_ms().is_none();
         if turned || (works && placed != self.choose(tag, now_ms)) {
             self.requeue(tag, now_ms);
         }
@@ -167,7 +173,7 @@ impl Planner {
     pub fn handle_adapter(&mut self, adapter: AdapterNo, up: bool, now_ms: u64) {
         let Some(state) = self.adapter_mut(adapter).filter(|state| state.up != up) else { return };
         (state.up, state.since_ms) = (up, now_ms);
-        let hears = |tag: &Tag| tag.links.iter().any(|link| link.adapter == adapter);
+        let hears = |tag: &Tag| tag.links().any(|link| link.adapter == adapter);
         let concerned: Vec<TagNo> = (0_u32..)
             .zip(&self.tags)
             .filter(|(_, tag)| hears(tag))
@@ -181,7 +187,7 @@ impl Planner {
     /// Sets what a tag has to show; `None`: it is fine as it is. A job under way is not called back.
     pub fn handle_want(&mut self, tag: TagNo, want: Option<Want>, now_ms: u64) {
         let Some(state) = self.tag_mut(tag) else { return };
-        let same = match (state.want.as_deref().copied(), want) {
+        let same = match (state.busy().want, want) {
             (Some(old), Some(new)) => old.show == new.show && old.urgency == new.urgency,
             (None, None) => true,
             _ => false,
@@ -190,10 +196,11 @@ impl Planner {
             return;
         }
         // Time already waited counts when the price changes again, or it could change for ever and never be shown.
-        if state.want.is_none() {
-            state.want_since_ms = now_ms;
+        let busy = state.busy_mut();
+        if busy.want.is_none() {
+            busy.want_since_ms = now_ms;
         }
-        state.want = want.map(Box::new);
+        busy.want = want;
         self.requeue(tag, now_ms);
     }
 
@@ -217,8 +224,9 @@ impl Planner {
         for tag in tags {
             let Some(state) = self.tag_mut(*tag) else { continue };
             // One per order, and there are no more orders than colours.
-            state.flashes.retain(|waiting| waiting.flash.order != flash.order);
-            state.flashes.push(Waiting { flash, since_ms: now_ms });
+            let flashes = &mut state.busy_mut().flashes;
+            flashes.retain(|waiting| waiting.flash.order != flash.order);
+            flashes.push(Waiting { flash, since_ms: now_ms });
             self.requeue(*tag, now_ms);
         }
         Ok(())
@@ -229,7 +237,7 @@ impl Planner {
         let Some(ended) = self.orders.0.remove(&order) else { return Vec::new() };
         for tag in &ended.tags {
             let Some(state) = self.tag_mut(*tag) else { continue };
-            state.flashes.retain(|waiting| waiting.flash.order != order);
+            state.busy_mut().flashes.retain(|waiting| waiting.flash.order != order);
             self.requeue(*tag, now_ms);
         }
         ended.tags
@@ -242,7 +250,7 @@ impl Planner {
 
     pub(super) fn end_orders(&mut self, now_ms: u64) {
         while let Some(order) = self.orders.over(now_ms) {
-            let waiting = |tag: &Tag| tag.flashes.iter().any(|waiting| waiting.flash.order == order);
+            let waiting = |tag: &Tag| tag.busy().flashes.iter().any(|waiting| waiting.flash.order == order);
             let tags = self.orders.0.get(&order).map(|order| order.tags.as_slice()).unwrap_or_default();
             let missed = tags.iter().filter(|tag| self.tag(**tag).is_some_and(waiting)).count();
             self.missed = self.missed.saturating_add(u64::try_from(missed).unwrap_or(u64::MAX));
@@ -256,8 +264,9 @@ impl Planner {
         let state = self.tag_mut(tag)?;
         let was_uncertain = state.uncertain;
         state.uncertain |= matches!(work, Work::Image(_));
-        state.ready_ms = None;
-        state.phase = Phase::Running(Box::new(Running { adapter, work, since_ms: now_ms, was_uncertain }));
+        let busy = state.busy_mut();
+        busy.ready_ms = None;
+        busy.phase = Phase::Running(Box::new(Running { adapter, work, since_ms: now_ms, was_uncertain }));
         self.next_job = self.next_job.wrapping_add(1);
         self.running.insert(number, tag);
         self.lost.insert((now_ms.saturating_add(self.limits.lost_ms), number));
@@ -274,12 +283,12 @@ impl Planner {
         let tag = self.running.remove(&number)?;
         self.operations += 2;
         let state = self.tag_mut(tag)?;
-        let Phase::Running(running) = &state.phase else { return None };
+        let Phase::Running(running) = &state.busy().phase else { return None };
         let Running { adapter, work, since_ms, was_uncertain } = **running;
-        state.phase = Phase::Idle;
+        state.busy_mut().phase = Phase::Idle;
         match outcome {
             Outcome::Done => {
-                state.success(&limits);
+                state.success();
                 state.tried(adapter, false);
                 if matches!(work, Work::Image(_) | Work::Check(_)) {
                     state.next_check_ms = now_ms.saturating_add(limits.check_every_ms);
@@ -287,9 +296,9 @@ impl Planner {
                 match work {
                     Work::Image(show) => {
                         let until_ms = now_ms.saturating_add(limits.settle_ms);
-                        state.phase = Phase::Settling(Box::new(Settling { show, until_ms }));
+                        state.busy_mut().phase = Phase::Settling(Box::new(Settling { show, until_ms }));
                     }
-                    Work::Flash(done) => state.flashes.retain(|waiting| waiting.flash != done),
+                    Work::Flash(done) => state.busy_mut().flashes.retain(|waiting| waiting.flash != done),
                     Work::Check(_) => {}
                 }
             }
@@ -299,10 +308,10 @@ impl Planner {
             }
             Outcome::NotStarted => {
                 state.uncertain = was_uncertain;
-                state.not_before_ms = now_ms.saturating_add(limits.retry_min_ms);
+                state.busy_mut().not_before_ms = now_ms.saturating_add(limits.retry_min_ms);
             }
             Outcome::Differs => {
-                state.success(&limits);
+                state.success();
                 state.uncertain = true;
             }
         }
@@ -339,9 +348,9 @@ impl Planner {
             let tag = self.settled.pop_first()?;
             self.operations += 1;
             let Some(state) = self.tag_mut(tag) else { continue };
-            if let Phase::Settling(settling) = &state.phase {
+            if let Phase::Settling(settling) = &state.busy().phase {
                 let show = settling.show;
-                state.phase = Phase::Confirming;
+                state.busy_mut().phase = Phase::Confirming;
                 return Some((tag, show));
             }
         }
@@ -355,13 +364,14 @@ impl Planner {
     /// It is durable that the tag shows this; also what the ledger knows at the start.
     pub fn handle_confirmed(&mut self, tag: TagNo, show: TillPrice, now_ms: u64) {
         let Some(state) = self.tag_mut(tag) else { return };
-        state.shown = Some(show);
-        if matches!(state.phase, Phase::Confirming | Phase::Idle) {
-            state.phase = Phase::Idle;
-            state.uncertain = false;
+        state.show(show);
+        let busy = state.busy_mut();
+        if busy.want.is_some_and(|want| want.show == show) {
+            busy.want = None;
         }
-        if state.want.as_deref().is_some_and(|want| want.show == show) {
-            state.want = None;
+        if matches!(busy.phase, Phase::Confirming | Phase::Idle) {
+            busy.phase = Phase::Idle;
+            state.uncertain = false;
         }
         self.requeue(tag, now_ms);
     }
@@ -369,11 +379,13 @@ impl Planner {
     /// The confirmation could not be made durable: the image is written again, which does no harm.
     pub fn handle_unconfirmed(&mut self, tag: TagNo, now_ms: u64) {
         let limits = self.limits;
-        let Some(state) = self.tag_mut(tag).filter(|tag| matches!(tag.phase, Phase::Confirming)) else {
+        let Some(state) = self.tag_mut(tag).filter(|tag| matches!(tag.busy().phase, Phase::Confirming))
+        else {
             return;
         };
-        state.phase = Phase::Idle;
-        state.not_before_ms = now_ms.saturating_add(limits.retry_min_ms);
+        let busy = state.busy_mut();
+        busy.phase = Phase::Idle;
+        busy.not_before_ms = now_ms.saturating_add(limits.retry_min_ms);
         self.requeue(tag, now_ms);
     }
 }

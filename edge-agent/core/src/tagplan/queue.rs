@@ -2,7 +2,6 @@
 
 use super::tag::{Phase, Place};
 use super::{AdapterNo, Job, Planner, TagNo, Work};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Tags of another adapter that an idle one looks at.
@@ -11,9 +10,8 @@ const STEAL_LOOK: usize = 16;
 impl Planner {
     /// The adapter that should serve a tag: the best that is there and heard it lately.
     pub(super) fn choose(&self, tag: TagNo, now_ms: u64) -> Option<AdapterNo> {
-        let links = &self.tag(tag)?.links;
-        let usable = links.iter().filter(|link| {
-            let fresh = now_ms.saturating_sub(link.heard_ms) < self.limits.silent_ms;
+        let usable = self.tag(tag)?.links().filter(|link| {
+            let fresh = now_ms.saturating_sub(link.heard_ms()) < self.limits.silent_ms;
             fresh && self.adapters.get(usize::from(link.adapter.0)).is_some_and(|adapter| adapter.up)
         });
         // Of equals the first one added.
@@ -23,7 +21,9 @@ impl Planner {
     /// Takes a tag out of queues and timers.
     pub(super) fn unqueue(&mut self, tag: TagNo) {
         let Some(state) = self.tag_mut(tag) else { return };
-        let (place, timer) = (state.place.take(), state.timer.take());
+        let timer = state.take_timer();
+        // Looked at before it is changed: an idle tag gets no box by being looked at.
+        let place = state.busy().place.and_then(|_| state.busy_mut().place.take());
         if let Some(at) = timer {
             self.timers.remove(&(at, tag));
             self.operations += 1;
@@ -46,10 +46,18 @@ impl Planner {
     /// Puts a tag where it belongs now.
     pub(super) fn requeue(&mut self, tag: TagNo, now_ms: u64) {
         self.unqueue(tag);
+        self.queue(tag, now_ms);
+        if let Some(state) = self.tag_mut(tag) {
+            state.tidy();
+        }
+    }
+
+    /// Puts a tag that stands nowhere where it belongs.
+    fn queue(&mut self, tag: TagNo, now_ms: u64) {
         let limits = self.limits;
         let adapter = self.choose(tag, now_ms);
         let Some(state) = self.tag_mut(tag) else { return };
-        match &state.phase {
+        match &state.busy().phase {
             Phase::Running(_) | Phase::Confirming => return,
             Phase::Settling(settling) if settling.until_ms > now_ms => {
                 let until_ms = settling.until_ms;
@@ -58,33 +66,35 @@ impl Planner {
             Phase::Settling(_) => return self.settle(tag),
             Phase::Idle => {}
         }
-        if state.not_before_ms <= now_ms && state.spent(&limits) {
-            state.success(&limits);
-        }
-        if state.not_before_ms > now_ms {
-            state.ready_ms = None;
-            let at = state.not_before_ms;
+        let at = state.busy().not_before_ms;
+        if at > now_ms {
+            state.busy_mut().ready_ms = None;
             return self.set_timer(tag, at);
         }
-        let flashes = state.flashes.len();
-        state.flashes.retain(|waiting| waiting.flash.until_ms > now_ms);
-        let missed = flashes - state.flashes.len();
-        let flash = state.flashes.first().map(|waiting| waiting.since_ms);
+        if state.spent(&limits) {
+            state.success();
+        }
         let weak_until = state.weak_until(&limits).filter(|until| *until > now_ms);
-        let image = state.want.as_deref().copied().filter(|_| weak_until.is_none());
         let check = state.check(&limits).map(|_| state.next_check_ms);
+        let busy = state.busy_mut();
+        busy.not_before_ms = 0;
+        let flashes = busy.flashes.len();
+        busy.flashes.retain(|waiting| waiting.flash.until_ms > now_ms);
+        let missed = flashes - busy.flashes.len();
+        let flash = busy.flashes.first().map(|waiting| waiting.since_ms);
+        let image = busy.want.filter(|_| weak_until.is_none());
         // The next moment at which more of it may be ready.
         let later = weak_until.or(check.filter(|at| *at > now_ms));
         let check = check.filter(|at| *at <= now_ms);
         let ready = adapter.filter(|_| flash.is_some() || image.is_some() || check.is_some());
         if image.is_none() || ready.is_none() {
-            state.ready_ms = None;
+            busy.ready_ms = None;
         }
         if let Some(adapter) = ready {
-            let since = image.map(|_| *state.ready_ms.get_or_insert(now_ms));
+            let since = image.map(|_| *busy.ready_ms.get_or_insert(now_ms));
             let image = image.zip(since).map(|(want, since)| (want.due_ms, since));
             let place = Place { adapter, flash, image, check };
-            state.place = Some(Box::new(place));
+            busy.place = Some(place);
             self.enqueue(tag, place);
         }
         if let Some(at) = later {
@@ -110,7 +120,7 @@ impl Planner {
 
     fn set_timer(&mut self, tag: TagNo, at_ms: u64) {
         if let Some(state) = self.tag_mut(tag) {
-            state.timer = Some(at_ms);
+            state.set_timer(at_ms);
             self.timers.insert((at_ms, tag));
             self.operations += 1;
         }
@@ -184,11 +194,11 @@ impl Planner {
     }
 
     fn image_of(&self, tag: TagNo) -> Option<Work> {
-        self.tag(tag)?.want.as_deref().map(|want| Work::Image(want.show))
+        self.tag(tag)?.busy().want.map(|want| Work::Image(want.show))
     }
 
     fn flash_of(&self, tag: TagNo, now_ms: u64) -> Option<Work> {
-        let waiting = self.tag(tag)?.flashes.first().filter(|waiting| waiting.flash.until_ms > now_ms);
+        let waiting = self.tag(tag)?.busy().flashes.first().filter(|waiting| waiting.flash.until_ms > now_ms);
         waiting.map(|waiting| Work::Flash(waiting.flash))
     }
 
@@ -213,8 +223,8 @@ impl Planner {
     }
 
     fn hears_well(&self, tag: TagNo, number: AdapterNo, now_ms: u64) -> bool {
-        let Some(links) = self.tag(tag).map(|tag| &tag.links) else { return false };
-        let fresh = links.iter().filter(|link| now_ms.saturating_sub(link.heard_ms) < self.limits.silent_ms);
+        let Some(tag) = self.tag(tag) else { return false };
+        let fresh = tag.links().filter(|link| now_ms.saturating_sub(link.heard_ms()) < self.limits.silent_ms);
         let best = fresh.clone().map(|link| link.score()).max();
         let ours = fresh.filter(|link| link.adapter == number).map(|link| link.score()).max();
         let slack = 8 * i32::from(self.limits.steal_db);

@@ -127,8 +127,9 @@ pub struct PlanReport {
 
 impl Planner {
     fn blocker(&self, tag: &Tag, now_ms: u64) -> Option<Blocker> {
-        if tag.not_before_ms > now_ms {
-            let (failed, until_ms) = (tag.failed, tag.not_before_ms);
+        let busy = tag.busy();
+        if busy.not_before_ms > now_ms {
+            let (failed, until_ms) = (busy.failed, busy.not_before_ms);
             return Some(match tag.spent(&self.limits) {
                 true => Blocker::Spent { failed, until_ms },
                 false => Blocker::Pausing { failed, until_ms },
@@ -137,8 +138,7 @@ impl Planner {
         if let Some(until_ms) = tag.weak_until(&self.limits).filter(|until| *until > now_ms) {
             return Some(Blocker::Battery { mv: tag.battery_mv.unwrap_or_default(), until_ms });
         }
-        let fresh =
-            tag.links.iter().filter(|link| now_ms.saturating_sub(link.heard_ms) < self.limits.silent_ms);
+        let fresh = tag.links().filter(|link| now_ms.saturating_sub(link.heard_ms()) < self.limits.silent_ms);
         let Some(best) = fresh.clone().max_by_key(|link| link.score()) else {
             return Some(self.silence(tag));
         };
@@ -153,7 +153,7 @@ impl Planner {
     /// Not heard for long: because of the tag, or because nobody listens.
     fn silence(&self, tag: &Tag) -> Blocker {
         let gone = |number: AdapterNo| self.adapters.get(usize::from(number.0)).filter(|state| !state.up);
-        let last = tag.links.iter().max_by_key(|link| link.heard_ms);
+        let last = tag.links().max_by_key(|link| link.heard_ms());
         match last.and_then(|link| Some((link, gone(link.adapter)?))) {
             Some((link, state)) => Blocker::AdapterLost { adapter: link.adapter, since_ms: state.since_ms },
             None => Blocker::Silent { since_ms: tag.heard_ms() },
@@ -161,10 +161,10 @@ impl Planner {
     }
 
     fn state(&self, tag: &Tag, now_ms: u64) -> TagState {
-        match &tag.phase {
+        match &tag.busy().phase {
             Phase::Running(running) => TagState::Running { work: running.work, since_ms: running.since_ms },
             Phase::Settling(_) | Phase::Confirming => TagState::Settling,
-            Phase::Idle if tag.want.is_none() && tag.flashes.is_empty() => TagState::Idle,
+            Phase::Idle if tag.busy().want.is_none() && tag.busy().flashes.is_empty() => TagState::Idle,
             Phase::Idle => self.blocker(tag, now_ms).map_or(TagState::Ready, TagState::Blocked),
         }
     }
@@ -172,15 +172,16 @@ impl Planner {
     /// One tag; `None` when it is not in the plan.
     pub fn report_tag(&self, number: TagNo, now_ms: u64) -> Option<TagReport> {
         let tag = self.tag(number)?;
-        let best = tag.links.iter().max_by_key(|link| (link.score(), core::cmp::Reverse(link.adapter)));
+        let busy = tag.busy();
+        let best = tag.links().max_by_key(|link| (link.score(), core::cmp::Reverse(link.adapter)));
         Some(TagReport {
-            confirmed: tag.shown,
+            confirmed: tag.shown(),
             uncertain: tag.uncertain,
-            want: tag.want.as_deref().copied(),
-            since_ms: tag.want.as_ref().map(|_| tag.want_since_ms),
+            want: busy.want,
+            since_ms: busy.want.map(|_| busy.want_since_ms),
             state: self.state(tag, now_ms),
-            flashes: u8::try_from(tag.flashes.len()).unwrap_or(u8::MAX),
-            failed: tag.failed,
+            flashes: u8::try_from(busy.flashes.len()).unwrap_or(u8::MAX),
+            failed: busy.failed,
             adapter: best.map(|link| link.adapter),
             rssi_dbm: best.map(|link| link.rssi()),
             battery_mv: tag.battery_mv,
@@ -194,17 +195,18 @@ impl Planner {
         let mut load = [0_u64; super::ADAPTERS_MAX];
         let mut last_begin = now_ms;
         for (index, tag) in (0_u32..).zip(&self.tags) {
-            report.flashes += u32::from(!tag.flashes.is_empty());
-            let Some(want) = tag.want.as_deref() else { continue };
+            let busy = tag.busy();
+            report.flashes += u32::from(!busy.flashes.is_empty());
+            let Some(want) = busy.want else { continue };
             report.images += 1;
             report.late += u32::from(want.due_ms < now_ms);
             report.oldest_ms =
-                Some(report.oldest_ms.map_or(tag.want_since_ms, |old| old.min(tag.want_since_ms)));
+                Some(report.oldest_ms.map_or(busy.want_since_ms, |old| old.min(busy.want_since_ms)));
             let state = self.state(tag, now_ms);
             let begin = count(&mut report, state);
             let Some(begin) = begin else { continue };
             last_begin = last_begin.max(begin);
-            let carrier = match &tag.phase {
+            let carrier = match &busy.phase {
                 Phase::Running(running) => Some(running.adapter),
                 Phase::Settling(_) | Phase::Confirming => None,
                 Phase::Idle => self.choose(TagNo(index), now_ms),

@@ -165,9 +165,10 @@ impl BlockFile {
         conn.pragma_update(None, "trusted_schema", false)?;
         // Before the first page: several blocks fit one page, none is split over two in the usual case.
         conn.pragma_update(None, "page_size", 16_384)?;
+        // Before anything is read: SQLite takes memory for twenty pages at once, but not for more than may be kept.
+        conn.pragma_update(None, "cache_size", -128)?;
         conn.pragma_update(None, "journal_mode", "TRUNCATE")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
-        conn.pragma_update(None, "cache_size", -1_024)?;
         let layout: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if layout == 0 {
             let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
