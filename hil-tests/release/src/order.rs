@@ -33,7 +33,7 @@ pub const TRACE: &str = "STEELYARD_ARM_TRACE";
 pub const RANGE: &str = "0x1000000..0x2ffffff";
 
 /// Archives of the C library and of the compiler's own functions: small, needed everywhere, and not in sections by function.
-const RUNTIMES: [&str; 3] = ["libc.a", "libcompiler_rt.a", "libcompiler_builtins-*.rlib"];
+const RUNTIMES: [&str; 4] = ["libc.a", "libzigc.a", "libcompiler_rt.a", "libcompiler_builtins-*.rlib"];
 /// What LLVM's machine outliner calls its pieces, before a number.
 const OUTLINED: &str = "OUTLINED_FUNCTION_";
 
@@ -88,7 +88,7 @@ fn united(ran: BTreeSet<String>, before: &str, functions: &BTreeMap<u64, String>
 
 /// The functions of a script.
 fn listed(script: &str) -> impl Iterator<Item = String> {
-    let of_line = |line: &str| line.trim().strip_prefix("*(.text.")?.strip_suffix(')').map(str::to_owned);
+    let of_line = |line: &str| Some(line.trim().strip_prefix("*(.text.")?.split_once(' ')?.0.to_owned());
     script.lines().filter_map(of_line)
 }
 
@@ -151,7 +151,8 @@ fn script(names: &BTreeSet<String>) -> String {
         text += &format!("    *{archive}:*(.text .text.*)\n");
     }
     for name in names {
-        text += &format!("    *(.text.{name})\n");
+        // What is marked as cold has another name; if it ran it belongs here all the same.
+        text += &format!("    *(.text.{name} .text.unlikely.{name})\n");
     }
     text.push_str("  }\n}\nINSERT BEFORE .text;\n");
     text

@@ -65,7 +65,7 @@ impl Owner {
 }
 
 /// Pages that the writer keeps, in KiB (negative: SQLite's way to say so).
-const WRITER_CACHE: i64 = -1_024;
+const WRITER_CACHE: i64 = -256;
 /// Pages that each reader keeps.
 const READER_CACHE: i64 = -256;
 

@@ -2,6 +2,7 @@
 //! in the form "expected X, found Y".
 
 use super::ConfigError;
+use super::items;
 use super::tree::{Entry, Node, Place, Value, join};
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor};
@@ -134,9 +135,12 @@ impl<'de> de::Deserializer<'de> for At<'_> {
             Value::Integer(number) => visitor.visit_i64(*number),
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Boolean(flag) => visitor.visit_bool(*flag),
-            Value::Array(items) => {
-                visitor.visit_seq(Items { items: items.iter(), path: &self.path, index: 0 })
-            }
+            Value::Array(items) => visitor.visit_seq(Items {
+                items: items.iter(),
+                path: &self.path,
+                index: 0,
+                count: items.len(),
+            }),
             Value::Table(table) => {
                 visitor.visit_map(Entries { entries: table.iter(), path: &self.path, value: None })
             }
@@ -181,13 +185,18 @@ impl<'de> de::Deserializer<'de> for At<'_> {
 }
 
 struct Items<'n> {
-    items: std::slice::Iter<'n, Node>,
+    items: items::Iter<'n>,
     path: &'n str,
     index: usize,
+    count: usize,
 }
 
 impl<'de> de::SeqAccess<'de> for Items<'_> {
     type Error = Complaint;
+
+    fn size_hint(&self) -> Option<usize> {
+        self.count.checked_sub(self.index)
+    }
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Complaint> {
         let Some(node) = self.items.next() else { return Ok(None) };
@@ -195,7 +204,7 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
         self.index += 1;
         let (place, described) = (node.place.clone(), node.value.describe());
         let located = path.clone();
-        seed.deserialize(At { node, path })
+        seed.deserialize(At { node: &node, path })
             .map(Some)
             .map_err(|error| error.at(&place, &located, || described))
     }

@@ -9,6 +9,7 @@
 
 mod check;
 mod de;
+mod items;
 mod sections;
 mod tree;
 
@@ -199,15 +200,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     }
     config.identity = check::identity(&config, &root);
     let complaints = check::check(&config, &root);
-    drop(root);
-    config.host.tag = moved(&config.host.tag);
     if complaints.is_empty() { Ok(config) } else { Err(ConfigErrors(complaints)) }
-}
-
-/// The same tags in memory of their own. What they were read into lies among the tree, in whose place, once it is gone, nothing
-/// large would find room between thousands of small names: the daemon would keep 2 MB that it does not use.
-fn moved(tags: &[TagConfig]) -> Vec<TagConfig> {
-    tags.iter().map(|tag| TagConfig { id: (&*tag.id).into(), ..tag.clone() }).collect()
 }
 
 /// The main file and its drop-ins as one tree.

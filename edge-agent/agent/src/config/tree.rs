@@ -4,10 +4,13 @@
 //! Merge rules for drop-ins, in name order: tables merge key by key, arrays of tables append, any other value of the later
 //! file replaces the earlier one, and a change of type is an error that names both places.
 //!
-//! Memory: a store has thousands of `[[tag]]` tables, and this tree is what a start of the daemon needs most memory for. So keys
-//! are shared, tables are sorted lists, and a long file is handed to the TOML parser in parts ([`in_parts`]).
+//! Memory: a store has thousands of `[[tag]]` tables, and this tree would be what a start of the daemon needs most memory for. So
+//! keys are shared, tables are sorted lists, a long file is handed to the TOML parser in parts ([`in_parts`]), and the tables of
+//! a part are packed ([`Items`]).
 
 use super::ConfigError;
+use super::items::Items;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -51,7 +54,7 @@ pub(super) struct Entry {
 
 /// Entries in the order of their keys.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Table(Vec<(Arc<str>, Entry)>);
+pub(super) struct Table(pub(super) Vec<(Arc<str>, Entry)>);
 
 impl Table {
     fn place(&self, key: &str) -> Result<usize, usize> {
@@ -86,7 +89,7 @@ pub(super) enum Value {
     Float(f64),
     Boolean(bool),
     Datetime(Box<str>),
-    Array(Vec<Node>),
+    Array(Items),
     Table(Table),
 }
 
@@ -106,8 +109,7 @@ impl Value {
     }
 
     fn is_table_array(&self) -> bool {
-        matches!(self, Self::Array(items) if !items.is_empty()
-            && items.iter().all(|item| matches!(item.value, Self::Table(_))))
+        matches!(self, Self::Array(items) if items.is_tables())
     }
 }
 
@@ -122,7 +124,8 @@ struct Lines<'t> {
 
 impl<'t> Lines<'t> {
     fn new(file: &str, text: &'t str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let mut starts = Vec::with_capacity(text.matches('\n').count() + 1);
+        starts.extend(std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)));
         Self { file: file.into(), text, starts, keys: RefCell::default() }
     }
 
@@ -184,7 +187,12 @@ fn in_parts(lines: &Lines<'_>) -> Option<Table> {
     let mut start = 0;
     while start < lines.text.len() {
         let end = cut(lines, start);
-        for (key, entry) in part(lines, start..end).ok()?.0 {
+        for (key, mut entry) in part(lines, start..end).ok()?.0 {
+            if let Value::Array(items) = &mut entry.node.value
+                && items.is_tables()
+            {
+                *items = std::mem::take(items).packed(&lines.file);
+            }
             let Some(known) = table.get_mut(&key) else {
                 table.insert(key, entry);
                 continue;
@@ -194,7 +202,7 @@ fn in_parts(lines: &Lines<'_>) -> Option<Table> {
                 return None;
             }
             match (&mut known.node.value, entry.node.value) {
-                (Value::Array(items), Value::Array(more)) => items.extend(more),
+                (Value::Array(items), Value::Array(more)) => items.append(more),
                 _ => return None,
             }
         }
@@ -276,13 +284,10 @@ fn node(
             .map_err(|_| refuse("a floating point number", format!("`{}`", number.as_str())))?,
         DeValue::Boolean(flag) => Value::Boolean(*flag),
         DeValue::Datetime(text) => Value::Datetime(text.to_string().into()),
-        DeValue::Array(items) => Value::Array(
-            items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| node(lines, base, item, &format!("{path}[{index}]"), depth + 1))
-                .collect::<Result<_, _>>()?,
-        ),
+        DeValue::Array(items) => {
+            let node = |(index, item)| node(lines, base, item, &format!("{path}[{index}]"), depth + 1);
+            Value::Array(items.iter().enumerate().map(node).collect::<Result<Vec<_>, _>>()?.into())
+        }
         DeValue::Table(inner) => Value::Table(table(lines, base, inner, path, depth)?),
     };
     Ok(Node { place, value })
@@ -308,7 +313,7 @@ pub(super) fn merge(base: &mut Node, over: Node, path: &str) -> Result<(), Confi
         }
         (base_value, over_value) if base_value.is_table_array() && over_value.is_table_array() => {
             if let (Value::Array(items), Value::Array(more)) = (base_value, over_value) {
-                items.extend(more);
+                items.append(more);
             }
         }
         (base_value, over_value) => {
@@ -327,23 +332,42 @@ pub(super) fn merge(base: &mut Node, over: Node, path: &str) -> Result<(), Confi
     Ok(())
 }
 
-/// Walks a key path such as `api.listen` or `cabinet[2].high_mc` as far as it exists.
-fn walk<'n>(root: &'n Node, path: &str) -> (&'n Node, bool) {
-    let mut at = root;
+/// Walks a key path such as `api.listen` or `cabinet[2].high_mc` as far as it exists; whether that is the whole path.
+fn walk<'n>(root: &'n Node, path: &str) -> (Cow<'n, Node>, bool) {
+    let mut at = Cow::Borrowed(root);
     for step in path.split('.') {
         let (key, index) = match step.split_once('[') {
             Some((key, index)) => (key, index.trim_end_matches(']').parse::<usize>().ok()),
             None => (step, None),
         };
-        let Value::Table(table) = &at.value else { return (at, false) };
-        let Some(entry) = table.get(key) else { return (at, false) };
-        at = &entry.node;
-        if let (Some(index), Value::Array(items)) = (index, &at.value) {
-            let Some(item) = items.get(index) else { return (at, false) };
-            at = item;
-        }
+        // What is in a packed array has to be taken out of it to be looked at.
+        let below = match &at {
+            Cow::Borrowed(node) => node.below(key).map(Cow::Borrowed),
+            Cow::Owned(node) => node.below(key).cloned().map(Cow::Owned),
+        };
+        let Some(below) = below else { return (at, false) };
+        at = below;
+        let Some(index) = index else { continue };
+        let item = match &at {
+            Cow::Borrowed(Node { value: Value::Array(items), .. }) => items.iter().nth(index),
+            Cow::Owned(Node { value: Value::Array(items), .. }) => {
+                items.iter().nth(index).map(|item| Cow::Owned(item.into_owned()))
+            }
+            _ => continue,
+        };
+        let Some(item) = item else { return (at, false) };
+        at = item;
     }
     (at, true)
+}
+
+impl Node {
+    fn below(&self, key: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Table(table) => table.get(key).map(|entry| &entry.node),
+            _ => None,
+        }
+    }
 }
 
 /// The place of a key path; the nearest table that exists otherwise.
