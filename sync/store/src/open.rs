@@ -90,6 +90,10 @@ pub(crate) fn open(
     };
     let context = || format!("open {}", path.display());
     let conn = schema::connect(path).map_err(|error| LedgerError::sql(context(), &error))?;
+    if config.owner == Owner::Hq {
+        conn.pragma_update(None, "cache_size", schema::HQ_CACHE)
+            .map_err(|error| LedgerError::sql(context(), &error))?;
+    }
     let (core, restored) = prepare(config, conn, (from, stamp, identity)).map_err(|error| match error {
         LedgerError::Storage { detail, .. } => LedgerError::Storage { context: context(), detail },
         other => other,

@@ -34,8 +34,13 @@ fn limit(count: usize) -> i64 {
 impl Reader {
     /// Opens a reader on a ledger file.
     pub fn open(path: &Path) -> Answer<Self> {
-        let conn = schema::connect_read_only(path)
-            .map_err(|error| LedgerError::sql(format!("read {}", path.display()), &error))?;
+        let open = || {
+            let conn = schema::connect_read_only(path)?;
+            conn.pragma_update(None, "cache_size", schema::READER_CACHE)?;
+            Ok(conn)
+        };
+        let conn = open()
+            .map_err(|error: rusqlite::Error| LedgerError::sql(format!("read {}", path.display()), &error))?;
         Ok(Self { conn })
     }
 

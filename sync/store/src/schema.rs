@@ -64,10 +64,12 @@ impl Owner {
     }
 }
 
-/// Pages that the writer keeps, in KiB (negative: SQLite's way to say so).
+/// Pages that a store's writer keeps, in KiB (negative: SQLite's way to say so).
 const WRITER_CACHE: i64 = -256;
-/// Pages that each reader keeps.
-const READER_CACHE: i64 = -256;
+/// Pages that HQ's writer keeps: it has the logs of many stores, and a server's memory.
+pub(crate) const HQ_CACHE: i64 = -16_384;
+/// Pages that each reader of the daemon keeps.
+pub(crate) const READER_CACHE: i64 = -256;
 
 /// Opens for writing, with every pragma that durability rests on.
 pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -95,7 +97,6 @@ pub(crate) fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     conn.set_prepared_statement_cache_capacity(24);
-    conn.pragma_update(None, "cache_size", READER_CACHE)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     Ok(conn)

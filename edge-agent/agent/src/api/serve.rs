@@ -21,7 +21,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// What a connection may hold of what it reads and writes; an answer that is longer goes out in pieces.
+/// What a connection may hold of what it reads and of an answer in pieces; a request line with its headers that is longer is
+/// refused (431).
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How long a client may take for its headers.
 const HEADER_TIME: Duration = Duration::from_secs(5);

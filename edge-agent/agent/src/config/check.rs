@@ -13,8 +13,8 @@ struct Complaints<'n> {
 
 impl Complaints<'_> {
     fn add(&mut self, key: &str, expected: &str, found: Option<String>) {
-        let found = found.unwrap_or_else(|| tree::found(self.root, key));
-        let place = tree::find(self.root, key);
+        let (place, there) = tree::look(self.root, key);
+        let found = found.unwrap_or(there);
         self.list.push(ConfigError { place, key: key.into(), expected: expected.into(), found });
     }
 

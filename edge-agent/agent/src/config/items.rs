@@ -1,7 +1,7 @@
 //! The elements of an array of the configuration tree.
 //!
-//! A store has thousands of `[[tag]]` tables of a few keys each, and as nodes of a tree they take ten times what they say. So
-//! the tables of a long file are packed as soon as they are read, and unpacked one at a time by whoever goes through them:
+//! A store has thousands of `[[tag]]` tables of a few keys each, and as nodes of a tree they take many times what they say. So
+//! the tables of a long file are packed as soon as they are read, and unpacked one at a time by whoever wants one:
 //! the deserializer, and a complaint that looks for its place.
 
 use super::tree::{Entry, Node, Place, Table, Value};
@@ -38,7 +38,7 @@ impl Items {
     pub(super) fn len(&self) -> usize {
         let count = |piece: &Piece| match piece {
             Piece::Plain(nodes) => nodes.len(),
-            Piece::Packed(packed) => packed.count,
+            Piece::Packed(packed) => packed.starts.len(),
         };
         self.pieces.iter().map(count).sum()
     }
@@ -50,58 +50,64 @@ impl Items {
 
     /// Whether there is something in it, and nothing but tables.
     pub(super) fn is_tables(&self) -> bool {
-        self.len() > 0 && self.iter().all(|node| matches!(node.value, Value::Table(_)))
+        let tables = |piece: &Piece| match piece {
+            Piece::Plain(nodes) => is_tables(nodes),
+            // Nothing else is packed.
+            Piece::Packed(_) => true,
+        };
+        self.len() > 0 && self.pieces.iter().all(tables)
     }
 
-    /// The same, packed; as it is where it cannot be.
+    /// The same, with tables packed; as it is where it cannot be.
     pub(super) fn packed(self, file: &Arc<str>) -> Self {
         let pack = |piece| match piece {
-            Piece::Plain(nodes) => Packed::new(file, &nodes).map_or(Piece::Plain(nodes), Piece::Packed),
-            packed @ Piece::Packed(_) => packed,
+            Piece::Plain(nodes) if is_tables(&nodes) => {
+                Packed::new(file, &nodes).map_or(Piece::Plain(nodes), Piece::Packed)
+            }
+            other => other,
         };
         Self { pieces: self.pieces.into_iter().map(pack).collect() }
     }
 
+    /// One of them. A configuration may have a complaint about each of thousands: what is before it is not unpacked.
+    pub(super) fn get(&self, index: usize) -> Option<Cow<'_, Node>> {
+        let mut index = index;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Plain(nodes) if index < nodes.len() => return nodes.get(index).map(Cow::Borrowed),
+                Piece::Packed(packed) if index < packed.starts.len() => {
+                    return packed.get(index).map(Cow::Owned);
+                }
+                Piece::Plain(nodes) => index -= nodes.len(),
+                Piece::Packed(packed) => index -= packed.starts.len(),
+            }
+        }
+        None
+    }
+
     /// One after the other.
     pub(super) fn iter(&self) -> Iter<'_> {
-        Iter { pieces: self.pieces.iter(), at: At::Plain([].iter()) }
+        Iter { items: self, next: 0 }
     }
+}
+
+fn is_tables(nodes: &[Node]) -> bool {
+    nodes.iter().all(|node| matches!(node.value, Value::Table(_)))
 }
 
 /// See [`Items::iter`].
 pub(super) struct Iter<'i> {
-    pieces: std::slice::Iter<'i, Piece>,
-    at: At<'i>,
-}
-
-enum At<'i> {
-    Plain(std::slice::Iter<'i, Node>),
-    Packed(&'i Packed, &'i [u8]),
+    items: &'i Items,
+    next: usize,
 }
 
 impl<'i> Iterator for Iter<'i> {
     type Item = Cow<'i, Node>;
 
     fn next(&mut self) -> Option<Cow<'i, Node>> {
-        loop {
-            match &mut self.at {
-                At::Plain(nodes) => {
-                    if let Some(node) = nodes.next() {
-                        return Some(Cow::Borrowed(node));
-                    }
-                }
-                At::Packed(packed, rest) => {
-                    if let Some((node, behind)) = packed.next(rest) {
-                        *rest = behind;
-                        return Some(Cow::Owned(node));
-                    }
-                }
-            }
-            self.at = match self.pieces.next()? {
-                Piece::Plain(nodes) => At::Plain(nodes.iter()),
-                Piece::Packed(packed) => At::Packed(packed, &packed.bytes),
-            };
-        }
+        let node = self.items.get(self.next);
+        self.next += 1;
+        node
     }
 }
 
@@ -110,7 +116,8 @@ impl<'i> Iterator for Iter<'i> {
 struct Packed {
     file: Arc<str>,
     keys: Box<[Arc<str>]>,
-    count: usize,
+    /// Where each element begins.
+    starts: Box<[u32]>,
     bytes: Box<[u8]>,
 }
 
@@ -142,26 +149,23 @@ struct FlatEntry {
 }
 
 impl Packed {
-    /// `None`: something in it stands in another file, or above what it belongs to, or does not come back as it was.
+    /// `None`: something in it stands in another file, or above what it belongs to, or cannot be read back.
     fn new(file: &Arc<str>, nodes: &[Node]) -> Option<Self> {
-        let (mut keys, mut bytes) = (Vec::new(), Vec::new());
+        let (mut keys, mut bytes, mut starts) = (Vec::new(), Vec::new(), Vec::with_capacity(nodes.len()));
         for node in nodes {
             let flat = flat(node, file, 0, &mut keys)?;
+            starts.push(u32::try_from(bytes.len()).ok()?);
             bytes.extend(postcard::to_allocvec(&flat).ok()?);
         }
         let packed =
-            Self { file: Arc::clone(file), keys: keys.into(), count: nodes.len(), bytes: bytes.into() };
-        let (mut rest, mut count) = (&*packed.bytes, 0);
-        while let Some((_, behind)) = packed.next(rest) {
-            (rest, count) = (behind, count + 1);
-        }
-        (rest.is_empty() && count == packed.count).then_some(packed)
+            Self { file: Arc::clone(file), keys: keys.into(), starts: starts.into(), bytes: bytes.into() };
+        (0..nodes.len()).all(|index| packed.get(index).is_some()).then_some(packed)
     }
 
-    /// The first element and what is behind it.
-    fn next<'b>(&self, bytes: &'b [u8]) -> Option<(Node, &'b [u8])> {
-        let (flat, rest) = postcard::take_from_bytes::<Flat>(bytes).ok()?;
-        Some((self.node(flat, 0)?, rest))
+    fn get(&self, index: usize) -> Option<Node> {
+        let start = usize::try_from(*self.starts.get(index)?).ok()?;
+        let (flat, _) = postcard::take_from_bytes::<Flat>(self.bytes.get(start..)?).ok()?;
+        self.node(flat, 0)
     }
 
     fn node(&self, flat: Flat, above: u32) -> Option<Node> {
@@ -268,13 +272,29 @@ mod tests {
     }
 
     #[test]
-    fn packed_takes_a_tenth() {
+    fn one_is_found_whatever_it_is_in() {
+        let text: String = (0..50).map(|n| format!("[[tag]]\nid = \"tag-{n}\"\n")).collect();
+        let plain = items(&text);
+        let mut all = plain.clone().packed(&"a.toml".into());
+        all.append(plain.clone());
+        all.append(plain.packed(&"a.toml".into()));
+        let nodes: Vec<Node> = all.iter().map(Cow::into_owned).collect();
+        assert_eq!(nodes.len(), 150);
+        for (index, node) in nodes.iter().enumerate() {
+            assert_eq!(format!("{:?}", all.get(index).unwrap()), format!("{node:?}"));
+            assert_eq!(node.place.line, u32::try_from(index % 50 * 2 + 1).unwrap());
+        }
+        assert!(all.get(150).is_none());
+    }
+
+    #[test]
+    fn packed_takes_less_than_a_fifth_of_its_nodes() {
         let text: String = (0..50)
             .map(|n| format!("[[tag]]\nid = \"tag-{n}\"\naddress = \"FF:FF:92:00:00:{n:02X}\"\nsku = {n}\n"))
             .collect();
         let packed = items(&text).packed(&"a.toml".into());
         let [Piece::Packed(packed)] = packed.pieces.as_slice() else { panic!("packed") };
-        // Four words of three entries each, and their texts: what nodes take.
+        // Each is a node with three entries, without what their texts take.
         let nodes = 50 * (3 * size_of::<(Arc<str>, Entry)>() + size_of::<Node>());
         assert!(packed.bytes.len() * 5 < nodes, "{} of {nodes}", packed.bytes.len());
     }

@@ -17,7 +17,6 @@ pub use sections::*;
 pub use tree::Place;
 
 use drv_host::HostConfig;
-use drv_host::config::TagConfig;
 use drv_protocol::profile::Profile;
 use drv_render::Template;
 use serde::Deserialize;
@@ -146,7 +145,7 @@ struct FileShape {
     #[serde(default)]
     steamer: Vec<drv_host::config::SteamerConfig>,
     #[serde(default)]
-    tag: Vec<TagConfig>,
+    tag: Vec<drv_host::config::TagConfig>,
     ble: Option<drv_host::config::BleConfig>,
     #[serde(default)]
     i2c: Vec<drv_host::config::I2cConfig>,

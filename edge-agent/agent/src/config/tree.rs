@@ -188,9 +188,7 @@ fn in_parts(lines: &Lines<'_>) -> Option<Table> {
     while start < lines.text.len() {
         let end = cut(lines, start);
         for (key, mut entry) in part(lines, start..end).ok()?.0 {
-            if let Value::Array(items) = &mut entry.node.value
-                && items.is_tables()
-            {
+            if let Value::Array(items) = &mut entry.node.value {
                 *items = std::mem::take(items).packed(&lines.file);
             }
             let Some(known) = table.get_mut(&key) else {
@@ -349,9 +347,9 @@ fn walk<'n>(root: &'n Node, path: &str) -> (Cow<'n, Node>, bool) {
         at = below;
         let Some(index) = index else { continue };
         let item = match &at {
-            Cow::Borrowed(Node { value: Value::Array(items), .. }) => items.iter().nth(index),
+            Cow::Borrowed(Node { value: Value::Array(items), .. }) => items.get(index),
             Cow::Owned(Node { value: Value::Array(items), .. }) => {
-                items.iter().nth(index).map(|item| Cow::Owned(item.into_owned()))
+                items.get(index).map(|item| Cow::Owned(item.into_owned()))
             }
             _ => continue,
         };
@@ -377,10 +375,14 @@ pub(super) fn find(root: &Node, path: &str) -> Place {
 
 /// What stands at a key path, for the "found" part of a complaint.
 pub(super) fn found(root: &Node, path: &str) -> String {
-    match walk(root, path) {
-        (node, true) => node.value.describe(),
-        (_, false) => "nothing".into(),
-    }
+    look(root, path).1
+}
+
+/// [`find`] and [`found`] in one.
+pub(super) fn look(root: &Node, path: &str) -> (Place, String) {
+    let (node, whole) = walk(root, path);
+    let there = if whole { node.value.describe() } else { "nothing".into() };
+    (node.place.clone(), there)
 }
 
 #[cfg(test)]

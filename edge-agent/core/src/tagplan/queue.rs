@@ -1,6 +1,6 @@
 //! Which tag is ready, in which queue it stands, and which one is started.
 
-use super::tag::{Phase, Place};
+use super::tag::{Phase, Place, TIMER_MAX_MS};
 use super::{AdapterNo, Job, Planner, TagNo, Work};
 use alloc::vec::Vec;
 
@@ -76,6 +76,13 @@ impl Planner {
         }
         let weak_until = state.weak_until(&limits).filter(|until| *until > now_ms);
         let check = state.check(&limits).map(|_| state.next_check_ms);
+        let due = check.is_some_and(|at| at <= now_ms) && adapter.is_some();
+        if state.is_idle() && !due {
+            if let Some(at) = check.filter(|at| *at > now_ms) {
+                self.set_timer(tag, at);
+            }
+            return;
+        }
         let busy = state.busy_mut();
         busy.not_before_ms = 0;
         let flashes = busy.flashes.len();
@@ -119,6 +126,7 @@ impl Planner {
     }
 
     fn set_timer(&mut self, tag: TagNo, at_ms: u64) {
+        let at_ms = at_ms.min(TIMER_MAX_MS);
         if let Some(state) = self.tag_mut(tag) {
             state.set_timer(at_ms);
             self.timers.insert((at_ms, tag));

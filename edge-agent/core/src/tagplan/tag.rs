@@ -25,6 +25,9 @@ pub(super) struct Link {
 #[derive(Clone, Copy, Debug)]
 struct Moment(NonZeroU64);
 
+/// The last moment that a timer can be set to.
+pub(super) const TIMER_MAX_MS: u64 = u64::MAX - 1;
+
 impl Moment {
     fn new(ms: u64) -> Self {
         Self(NonZeroU64::MIN.saturating_add(ms))
@@ -185,6 +188,11 @@ impl Tag {
     /// The same, to change it; [`Tag::tidy`] afterwards.
     pub(super) fn busy_mut(&mut self) -> &mut Busy {
         self.busy.get_or_insert_with(|| Box::new(Busy::IDLE))
+    }
+
+    /// It has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy.is_none()
     }
 
     /// Gives back what an idle tag does not need.

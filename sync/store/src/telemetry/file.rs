@@ -156,6 +156,11 @@ fn read_series(conn: &Connection) -> rusqlite::Result<(Vec<(SeriesRow, u32)>, u6
     Ok((series, damaged))
 }
 
+/// Pages that the file's connection keeps, in KiB (negative: SQLite's way to say so).
+const CACHE: i64 = -128;
+/// The same while a tail of up to 1 MiB is sealed.
+const SEAL_CACHE: i64 = -1_024;
+
 impl BlockFile {
     /// Opens or makes the file. An error: it cannot be used.
     pub(super) fn open(path: &Path) -> rusqlite::Result<(Self, Found)> {
@@ -166,7 +171,7 @@ impl BlockFile {
         // Before the first page: several blocks fit one page, none is split over two in the usual case.
         conn.pragma_update(None, "page_size", 16_384)?;
         // Before anything is read: SQLite takes memory for twenty pages at once, but not for more than may be kept.
-        conn.pragma_update(None, "cache_size", -128)?;
+        conn.pragma_update(None, "cache_size", CACHE)?;
         conn.pragma_update(None, "journal_mode", "TRUNCATE")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         let layout: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -216,6 +221,8 @@ impl BlockFile {
         let tail = sealing.generation == open;
         let (open, next) = if tail { (next, next + 1) } else { (open, sealing.generation + 1) };
         let meta = Meta { identity, open, next, lived_ms };
+        // A seal touches many pages, and is rare: they have room until it is durable, then the memory is given back.
+        self.conn.pragma_update(None, "cache_size", SEAL_CACHE)?;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
             let mut insert = transaction.prepare_cached("INSERT INTO block (id, body) VALUES (?1, ?2)")?;
@@ -235,6 +242,11 @@ impl BlockFile {
         meta.write(&transaction)?;
         transaction.commit()?;
         self.meta = meta;
+        // What is durable is durable, whether or not memory comes back.
+        let back = self.conn.pragma_update(None, "cache_size", CACHE);
+        if let Err(error) = back.and_then(|()| self.conn.execute_batch("PRAGMA shrink_memory")) {
+            tracing::debug!(%error, "telemetry keeps its pages in memory");
+        }
         Ok(())
     }
 }
