@@ -7,7 +7,6 @@
 //!   It fits in [`ADVICE_BYTES_MAX`] bytes.
 
 use std::fmt;
-use std::ops::Deref;
 
 use drv_protocol::advert::Address;
 
@@ -113,30 +112,6 @@ impl BusAt {
     }
 }
 
-/// A text behind a pointer of one word, which a `Box<str>` is not: thousands of roads have none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thin(Box<Box<str>>);
-
-impl From<&str> for Thin {
-    fn from(text: &str) -> Self {
-        Self(Box::new(text.into()))
-    }
-}
-
-impl fmt::Display for Thin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self)
-    }
-}
-
-impl Deref for Thin {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
 /// What leads to a device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Road {
@@ -165,12 +140,12 @@ pub enum Road {
     /// A probe on the 1-Wire bus.
     OneWire {
         /// Sensor directory.
-        sensor: Thin,
+        sensor: Box<str>,
     },
     /// A chip on an I2C bus.
     I2c {
         /// Device node of the bus.
-        path: Thin,
+        path: Box<str>,
         /// Seven-bit address.
         address: u8,
     },

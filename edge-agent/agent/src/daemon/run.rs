@@ -276,7 +276,7 @@ async fn ended<T>(part: &str, task: JoinHandle<T>) -> Option<T> {
     }
 }
 
-/// Starts drivers, device loop and prices with the configuration in force.
+/// Says which devices there are, and starts drivers, device loop and prices, with the configuration in force.
 fn start_floor(daemon: &Arc<Daemon>, orders: mpsc::Receiver<Order>) -> Floor {
     let config = daemon.config();
     daemon.registry.configure(devices::views(&config));

@@ -18,17 +18,17 @@ pub(super) struct Link {
     failed: u8,
     /// Smoothed signal in eighths of a dBm.
     rssi_x8: i16,
-    heard: Moment,
+    heard: Mark,
 }
 
 /// Milliseconds since boot, one more: so that a time that may be missing takes no more than a time.
 #[derive(Clone, Copy, Debug)]
-struct Moment(NonZeroU64);
+struct Mark(NonZeroU64);
 
 /// The last moment that a timer can be set to.
 pub(super) const TIMER_MAX_MS: u64 = u64::MAX - 1;
 
-impl Moment {
+impl Mark {
     fn new(ms: u64) -> Self {
         Self(NonZeroU64::MIN.saturating_add(ms))
     }
@@ -160,7 +160,7 @@ pub(super) struct Tag {
     pub(super) uncertain: bool,
     pub(super) battery_mv: Option<u16>,
     pub(super) next_check_ms: u64,
-    timer: Option<Moment>,
+    timer: Option<Mark>,
     busy: Option<Box<Busy>>,
 }
 
@@ -211,15 +211,15 @@ impl Tag {
 
     /// When it is looked at again.
     pub(super) fn timer_ms(&self) -> Option<u64> {
-        self.timer.map(Moment::ms)
+        self.timer.map(Mark::ms)
     }
 
     pub(super) fn set_timer(&mut self, at_ms: u64) {
-        self.timer = Some(Moment::new(at_ms));
+        self.timer = Some(Mark::new(at_ms));
     }
 
     pub(super) fn take_timer(&mut self) -> Option<u64> {
-        self.timer.take().map(Moment::ms)
+        self.timer.take().map(Mark::ms)
     }
 
     /// The adapters that heard it, first come first.
@@ -234,7 +234,7 @@ impl Tag {
 
     /// Takes a signal in.
     pub(super) fn hear(&mut self, adapter: AdapterNo, rssi: Option<i16>, now_ms: u64) {
-        let heard = Moment::new(now_ms);
+        let heard = Mark::new(now_ms);
         if let Some(link) = self.link_mut(adapter) {
             if let Some(rssi) = rssi {
                 link.rssi_x8 += (eighths(rssi) - link.rssi_x8) / 4;
